@@ -1,0 +1,1 @@
+//! Benchmarks of Longhaul against a raw client.

@@ -1,0 +1,1 @@
+//! Messages, headers, the transport and store seams, the pipeline and the endpoint of Longhaul.

@@ -1,0 +1,1 @@
+//! An in-memory store for Longhaul tests, examples and simulations.

@@ -1,0 +1,1 @@
+//! Sagas for Longhaul: correlation, timeouts, compensation, versioned state.

@@ -1,0 +1,1 @@
+//! Longhaul: sagas over message brokers.

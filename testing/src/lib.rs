@@ -1,0 +1,1 @@
+//! Testing Longhaul sagas, transports and stores: scenarios and contract suites.

@@ -1,0 +1,3 @@
+//! Development commands of the project: `cargo xtask help`.
+
+fn main() {}
