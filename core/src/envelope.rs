@@ -1,0 +1,458 @@
+//! A message as it travels: id, headers, body; and the strict reading of what a broker hands over.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::headers::{self, Headers};
+use crate::ids::MessageId;
+use crate::limits::Limits;
+use crate::reason::Reason;
+
+/// What the sender wants with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Intent {
+    /// A command, to its owner.
+    Send,
+    /// An event, to its subscribers.
+    Publish,
+    /// A reply, to whoever asked.
+    Reply,
+    /// An alarm, to its own endpoint.
+    Timeout,
+}
+
+impl Intent {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Publish => "publish",
+            Self::Reply => "reply",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// Reads the word on the wire.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Send, Self::Publish, Self::Reply, Self::Timeout]
+            .into_iter()
+            .find(|intent| intent.as_str() == word)
+    }
+}
+
+/// What a transport keeps of a message beside id, headers and body, so that passing it on changes nothing.
+///
+/// Opaque to everything but the transport that made it; never stored.
+#[derive(Clone)]
+pub struct Native(Arc<dyn Any + Send + Sync>);
+
+impl Native {
+    /// Wraps a transport's own properties.
+    #[must_use]
+    pub fn new<T: Any + Send + Sync>(properties: T) -> Self {
+        Self(Arc::new(properties))
+    }
+
+    /// The properties, if they are of that type.
+    #[must_use]
+    pub fn downcast<T: Any + Send + Sync>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Native {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Native(..)")
+    }
+}
+
+/// A message as it travels.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// Names the message for good.
+    pub id: MessageId,
+    /// What it says about itself.
+    pub headers: Headers,
+    /// What it says.
+    pub body: Bytes,
+    /// The transport's own properties, kept when a message is passed on as it came.
+    pub native: Option<Native>,
+}
+
+impl PartialEq for Envelope {
+    /// Compares id, headers and body.
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.headers == other.headers && self.body == other.body
+    }
+}
+
+impl Envelope {
+    /// A message of these three.
+    #[must_use]
+    pub const fn new(id: MessageId, headers: Headers, body: Bytes) -> Self {
+        Self {
+            id,
+            headers,
+            body,
+            native: None,
+        }
+    }
+
+    /// The type names, most specific first; at most eight.
+    ///
+    /// # Errors
+    /// More than eight names.
+    pub fn types(&self) -> Result<Vec<&str>, Unreadable> {
+        const MOST: usize = 8;
+        let Some(list) = self.headers.get(headers::TYPE) else {
+            return Ok(Vec::new());
+        };
+        let names: Vec<&str> = list
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .take(MOST + 1)
+            .collect();
+        if names.len() > MOST {
+            return Err(Unreadable::new(
+                Reason::BadHeader,
+                "the type header lists more than eight types",
+            ));
+        }
+        Ok(names)
+    }
+
+    /// What the sender wants.
+    ///
+    /// # Errors
+    /// No intent, or an unknown one.
+    pub fn intent(&self) -> Result<Intent, Unreadable> {
+        let word = self.headers.get(headers::INTENT).unwrap_or_default();
+        Intent::parse(word).ok_or_else(|| {
+            Unreadable::new(
+                Reason::BadHeader,
+                format!("the intent {word:?} is not one of ours"),
+            )
+        })
+    }
+
+    /// When it is to be handled, where that was asked for.
+    ///
+    /// # Errors
+    /// A time that is not of the strict form.
+    pub fn due(&self) -> Result<Option<Timestamp>, Unreadable> {
+        let Some(text) = self.headers.get(headers::DUE) else {
+            return Ok(None);
+        };
+        Timestamp::parse(text)
+            .map(Some)
+            .map_err(|fault| Unreadable::new(Reason::BadDelay, fault.to_string()))
+    }
+
+    /// When it was sent, where that can be read.
+    #[must_use]
+    pub fn time_sent(&self) -> Option<Timestamp> {
+        self.headers
+            .get(headers::TIME_SENT)
+            .and_then(|text| Timestamp::parse(text).ok())
+    }
+
+    /// The header's value as a whole number; anything else counts as absent.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.headers.get(name).and_then(|text| text.parse().ok())
+    }
+}
+
+/// A message as a broker hands it over, not yet checked.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The message id's bytes, if there was one.
+    pub id: Option<Vec<u8>>,
+    /// Names and values as they came; a name may stand twice.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Bytes,
+    /// The transport's own properties.
+    pub native: Option<Native>,
+}
+
+impl From<Envelope> for Incoming {
+    fn from(envelope: Envelope) -> Self {
+        Self {
+            id: Some(envelope.id.as_str().as_bytes().to_vec()),
+            headers: envelope
+                .headers
+                .iter()
+                .map(|(n, v)| (n.to_owned(), v.as_bytes().to_vec()))
+                .collect(),
+            body: envelope.body,
+            native: envelope.native,
+        }
+    }
+}
+
+/// Why a message can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    reason: Reason,
+    detail: String,
+}
+
+impl Unreadable {
+    /// A reason with the detail for people.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+        }
+    }
+
+    /// The word for programs.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read the message ({}): {}", self.reason, self.detail)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+/// Reads what a broker handed over, strictly: the message is whole and within limits, or it is unreadable.
+///
+/// Headers of others that are not UTF-8 are left out here; the transport's own properties still hold them.
+/// A malformed `traceparent` is dropped, for tracing must never cost a message.
+///
+/// # Errors
+/// [`Reason::MissingId`], [`Reason::BadId`], [`Reason::TooLarge`], [`Reason::AmbiguousHeader`], [`Reason::BadHeader`].
+pub fn read(incoming: Incoming, limits: &Limits) -> Result<Envelope, Unreadable> {
+    let id = read_id(incoming.id.as_deref())?;
+    if incoming.headers.len() > limits.headers {
+        return Err(Unreadable::new(
+            Reason::TooLarge,
+            format!("it has more than {} headers", limits.headers),
+        ));
+    }
+    if incoming.body.len() > limits.body_bytes {
+        return Err(Unreadable::new(
+            Reason::TooLarge,
+            format!("its body is over {} bytes", limits.body_bytes),
+        ));
+    }
+    let mut headers = Headers::new();
+    for (name, value) in incoming.headers {
+        if name.len().max(value.len()) > limits.header_bytes {
+            let most = limits.header_bytes;
+            return Err(Unreadable::new(
+                Reason::TooLarge,
+                format!("a header is over {most} bytes"),
+            ));
+        }
+        let Ok(value) = String::from_utf8(value) else {
+            if name.starts_with(headers::RESERVED_PREFIX) {
+                return Err(Unreadable::new(
+                    Reason::BadHeader,
+                    format!("the header {name:?} is not UTF-8"),
+                ));
+            }
+            continue;
+        };
+        if headers.get(&name).is_some_and(|have| have != value) {
+            return Err(Unreadable::new(
+                Reason::AmbiguousHeader,
+                format!("the header {name:?} has two values"),
+            ));
+        }
+        headers.set(name, value);
+    }
+    if headers
+        .get(headers::TRACEPARENT)
+        .is_some_and(|value| !is_traceparent(value))
+    {
+        headers.remove(headers::TRACEPARENT);
+        headers.remove(headers::TRACESTATE);
+    }
+    Ok(Envelope {
+        id,
+        headers,
+        body: incoming.body,
+        native: incoming.native,
+    })
+}
+
+fn read_id(bytes: Option<&[u8]>) -> Result<MessageId, Unreadable> {
+    let bytes = bytes.filter(|bytes| !bytes.is_empty());
+    let bytes = bytes.ok_or_else(|| Unreadable::new(Reason::MissingId, "it has no message id"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| Unreadable::new(Reason::BadId, "its id is not UTF-8"))?;
+    MessageId::new(text).map_err(|fault| Unreadable::new(Reason::BadId, fault.to_string()))
+}
+
+/// Whether the value has the shape of a W3C `traceparent` (Trace Context, section 3.2): `00-32 hex-16 hex-2 hex`.
+fn is_traceparent(value: &str) -> bool {
+    let mut parts = value.split('-');
+    let lengths = [2, 32, 16, 2];
+    value.len() == 55
+        && lengths.iter().all(|length| {
+            parts.next().is_some_and(|part| {
+                part.len() == *length
+                    && part
+                        .bytes()
+                        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incoming(headers: &[(&str, &[u8])]) -> Incoming {
+        Incoming {
+            id: Some(b"m-1".to_vec()),
+            headers: headers
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), v.to_vec()))
+                .collect(),
+            body: Bytes::from_static(b"{}"),
+            native: None,
+        }
+    }
+
+    fn reason(incoming: Incoming) -> Reason {
+        read(incoming, &Limits::default())
+            .expect_err("must be unreadable")
+            .reason()
+    }
+
+    #[test]
+    fn when_there_is_no_id_or_an_empty_one_the_reason_is_missing_id() {
+        assert_eq!(
+            reason(Incoming {
+                id: None,
+                ..incoming(&[])
+            }),
+            Reason::MissingId
+        );
+        assert_eq!(
+            reason(Incoming {
+                id: Some(Vec::new()),
+                ..incoming(&[])
+            }),
+            Reason::MissingId
+        );
+    }
+
+    #[test]
+    fn when_the_id_is_not_text_or_holds_control_characters_the_reason_is_bad_id() {
+        for id in [&b"\xff\xfe"[..], b"a\r\nb", b"a\0", b"\x1b[31m"] {
+            assert_eq!(
+                reason(Incoming {
+                    id: Some(id.to_vec()),
+                    ..incoming(&[])
+                }),
+                Reason::BadId
+            );
+        }
+    }
+
+    #[test]
+    fn when_a_header_has_two_different_values_it_is_ambiguous() {
+        assert_eq!(
+            reason(incoming(&[("a", b"1"), ("a", b"2")])),
+            Reason::AmbiguousHeader
+        );
+        assert!(read(incoming(&[("a", b"1"), ("a", b"1")]), &Limits::default()).is_ok());
+    }
+
+    #[test]
+    fn when_there_are_too_many_or_too_long_headers_it_is_too_large() {
+        let many: Vec<(String, Vec<u8>)> = (0..10_000).map(|n| (n.to_string(), Vec::new())).collect();
+        assert_eq!(
+            reason(Incoming {
+                headers: many,
+                ..incoming(&[])
+            }),
+            Reason::TooLarge
+        );
+        assert_eq!(reason(incoming(&[("a", &vec![b'x'; 1 << 20])])), Reason::TooLarge);
+    }
+
+    #[test]
+    fn when_the_body_is_over_the_limit_it_is_too_large() {
+        let body = Bytes::from(vec![b' '; (1 << 20) + 1]);
+        assert_eq!(
+            reason(Incoming {
+                body,
+                ..incoming(&[])
+            }),
+            Reason::TooLarge
+        );
+    }
+
+    #[test]
+    fn when_a_header_of_ours_is_not_text_the_message_is_unreadable_and_others_are_left_out() {
+        assert_eq!(reason(incoming(&[("longhaul.type", b"\xff")])), Reason::BadHeader);
+        let envelope = read(incoming(&[("theirs", b"\xff")]), &Limits::default()).expect("readable");
+        assert_eq!(envelope.headers.get("theirs"), None);
+    }
+
+    #[test]
+    fn when_the_trace_context_is_malformed_it_is_dropped_and_the_message_is_kept() {
+        for bad in [
+            "",
+            "nonsense",
+            &"0".repeat(5000),
+            "00-4bf92f3577b34da6a3ce929d0e0e473G-00f067aa0ba902b7-01",
+        ] {
+            let pair = [("traceparent", bad.as_bytes()), ("tracestate", b"a=b".as_slice())];
+            let envelope = read(incoming(&pair), &Limits::default()).expect("readable");
+            assert_eq!(envelope.headers.get("traceparent"), None);
+            assert_eq!(envelope.headers.get("tracestate"), None);
+        }
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let envelope =
+            read(incoming(&[("traceparent", good.as_bytes())]), &Limits::default()).expect("readable");
+        assert_eq!(envelope.headers.get("traceparent"), Some(good));
+    }
+
+    #[test]
+    fn when_five_hundred_types_are_listed_the_message_is_unreadable() {
+        let list = vec!["t"; 500].join(",");
+        let envelope = read(
+            incoming(&[("longhaul.type", list.as_bytes())]),
+            &Limits::default(),
+        )
+        .expect("readable");
+        assert_eq!(
+            envelope.types().expect_err("too many").reason(),
+            Reason::BadHeader
+        );
+    }
+
+    #[test]
+    fn when_the_due_time_is_not_a_time_the_reason_is_bad_delay() {
+        for text in [
+            "NaN",
+            "inf",
+            "9223372036854775807",
+            "2026-11-21T10:00:00+02:00",
+            "2026-06-30T23:59:60Z",
+        ] {
+            let envelope =
+                read(incoming(&[("longhaul.due", text.as_bytes())]), &Limits::default()).expect("readable");
+            assert_eq!(envelope.due().expect_err("not a time").reason(), Reason::BadDelay);
+        }
+    }
+}

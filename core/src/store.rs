@@ -1,0 +1,485 @@
+//! The store's seam: where an endpoint's state lives, and the plain data that goes in and out.
+//!
+//! Every guarantee written here has a case in the contract suite of `longhaul-testing`, which every store runs.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::address::EndpointName;
+use crate::clock::Timestamp;
+use crate::envelope::Envelope;
+use crate::ids::{MessageId, derived_message_id};
+use crate::transport::Destination;
+
+/// Opens the store of one endpoint: a database that several endpoints may share.
+#[async_trait]
+pub trait Persistence: fmt::Debug + Send + Sync + 'static {
+    /// Opens what belongs to `endpoint`, creating it at first use. Nothing of another endpoint is seen or touched.
+    ///
+    /// # Errors
+    /// The database can't be used.
+    async fn open(&self, endpoint: &EndpointName) -> Result<Arc<dyn Store>, StoreError>;
+}
+
+/// Where the state of one endpoint lives. Object safe; one commit is one value.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Reads what handling one message needs, all at one moment. Returns only what is already as durable as
+    /// [`Store::durability`] says. Records come in the order asked for; an expired record counts as absent.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    async fn load(&self, request: &LoadRequest) -> Result<Loaded, StoreError>;
+
+    /// Commits everything in `work`, or nothing; durable on return. Units begun in order take effect in order.
+    ///
+    /// Dropping the future does not undo it: the outcome is unknown, and the inbox tells.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Conflict`] fails this unit only: an expectation in it does not hold.
+    /// [`StoreErrorKind::Unknown`] where it may have been committed.
+    async fn commit(&self, work: UnitOfWork) -> Result<(), StoreError>;
+
+    /// Claims pending rows whose `attention` time has come, earliest first, at most `limit`. A claimed row is not
+    /// claimed again before `now + lease`. Parked rows are never claimed. Claims need not survive the process.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    async fn claim_due(&self, now: Timestamp, lease: Duration, limit: usize) -> Result<Claimed, StoreError>;
+
+    /// How durable a commit is. Constant for its lifetime.
+    fn durability(&self) -> Durability;
+
+    /// Whether several processes of one endpoint may use it at once. Constant for its lifetime.
+    fn is_shared(&self) -> bool;
+
+    /// Listings and clean-up.
+    fn admin(&self) -> &dyn StoreAdmin;
+}
+
+/// Paged listings and clean-up, for the endpoint's housekeeping and for operators.
+#[async_trait]
+pub trait StoreAdmin: Send + Sync {
+    /// Records of one collection by id, those after `after`, at most `limit`; expired ones included until purged.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    async fn records(
+        &self,
+        collection: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError>;
+
+    /// Pending rows in the order of (attention, id), those after `after`, at most `limit`; parked ones come last.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    async fn pending(&self, after: Option<&PendingRow>, limit: usize) -> Result<Vec<PendingRow>, StoreError>;
+
+    /// Removes inbox entries in state [`InboxState::Done`] last changed before `before`, and records that expired before
+    /// `now`; at most `limit` of each. Returns how many went. `Failed`, `Scheduled` and `Started` entries stay.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    async fn purge(&self, before: Timestamp, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
+
+    /// How much there is. May be counted by scanning.
+    ///
+    /// # Errors
+    /// See [`StoreErrorKind`].
+    async fn sizes(&self) -> Result<Sizes, StoreError>;
+}
+
+/// Names one record: what kind of thing it is, and which.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    /// The kind of thing.
+    pub collection: Arc<str>,
+    /// Which one.
+    pub id: Arc<str>,
+}
+
+impl RecordKey {
+    /// The longest collection name in bytes.
+    pub const MAX_COLLECTION_BYTES: usize = 200;
+    /// The longest id in bytes.
+    pub const MAX_ID_BYTES: usize = 512;
+
+    /// A key of these two; stores refuse ones over the limits of this type.
+    pub fn new(collection: impl AsRef<str>, id: impl AsRef<str>) -> Self {
+        Self {
+            collection: Arc::from(collection.as_ref()),
+            id: Arc::from(id.as_ref()),
+        }
+    }
+}
+
+/// One versioned piece of state; what is in it is its owner's business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub key: RecordKey,
+    /// 1 when first written, one more with every change; starts anew when purged.
+    pub version: u64,
+    /// Its content.
+    pub body: Bytes,
+    /// When it may be forgotten.
+    pub expires: Option<Timestamp>,
+}
+
+/// What is asked of [`Store::load`].
+#[derive(Debug, Clone)]
+pub struct LoadRequest {
+    /// The message being handled.
+    pub inbox: MessageId,
+    /// The records wanted.
+    pub records: Vec<RecordKey>,
+    /// The pending row wanted, where the message is its alarm.
+    pub pending: Option<MessageId>,
+    /// The time now, for expiry.
+    pub now: Timestamp,
+}
+
+/// What [`Store::load`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// What is known of the message.
+    pub inbox: Option<InboxState>,
+    /// One entry per key asked for, in that order.
+    pub records: Vec<Option<Record>>,
+    /// The pending row.
+    pub pending: Option<PendingRow>,
+}
+
+/// What an endpoint knows of one message id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InboxState {
+    /// A copy of the given generation is on its way for another attempt.
+    Scheduled {
+        /// The copy that counts.
+        generation: u32,
+        /// Attempts that failed so far.
+        attempts: u32,
+        /// When it failed first.
+        since: Timestamp,
+    },
+    /// It was begun alone, because it may have ended the process before.
+    Started {
+        /// The copy that counts.
+        generation: u32,
+        /// Attempts that failed so far.
+        attempts: u32,
+        /// When it was begun.
+        since: Timestamp,
+    },
+    /// It is in the error queue.
+    Failed {
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// It is handled, and its effects are committed.
+    Done,
+}
+
+/// A change of what is known of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxChange {
+    /// The message.
+    pub id: MessageId,
+    /// What must be known now, else the unit conflicts.
+    pub expected: Option<InboxState>,
+    /// What is known afterwards; `None` forgets it.
+    pub next: Option<InboxState>,
+    /// The time of the change.
+    pub at: Timestamp,
+}
+
+/// A change of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordChange {
+    /// Writes the record; its version becomes one more than expected.
+    Put {
+        /// Which.
+        key: RecordKey,
+        /// The version it must have now, `None` for absent or expired, else the unit conflicts.
+        expected: Option<u64>,
+        /// Its new content.
+        body: Bytes,
+        /// When it may be forgotten.
+        expires: Option<Timestamp>,
+    },
+    /// Removes the record.
+    Delete {
+        /// Which.
+        key: RecordKey,
+        /// The version it must have now, else the unit conflicts.
+        expected: u64,
+    },
+}
+
+/// What a pending row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PendingKind {
+    /// An outgoing message: it goes once the broker has it.
+    Message,
+    /// A timeout: it stays until it fires or is cancelled; the broker's delayed message is only its alarm.
+    Timeout,
+}
+
+/// A message that is to be sent, or a timeout that is to fire: the truth behind what the broker holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingRow {
+    /// The id of the message, or of the timeout.
+    pub id: MessageId,
+    /// Which of the two.
+    pub kind: PendingKind,
+    /// The record that a timeout belongs to.
+    pub owner: Option<RecordKey>,
+    /// What a timeout is called, for listings.
+    pub name: String,
+    /// What is sent.
+    pub envelope: Envelope,
+    /// To whom.
+    pub to: Destination,
+    /// When it is due; `None` for at once.
+    pub due: Option<Timestamp>,
+    /// When the relay must look at the row next.
+    pub attention: Timestamp,
+    /// Grows each time a timeout is moved: an alarm with an older token is stale.
+    pub token: u64,
+    /// Whether the broker holds an alarm for it.
+    pub alarm_sent: bool,
+    /// Set aside for people, with the reason.
+    pub parked: Option<String>,
+}
+
+impl PendingRow {
+    /// The message that is sent for this row: itself, or the alarm of a timeout, whose id follows from row and token.
+    #[must_use]
+    pub fn outgoing(&self) -> Envelope {
+        match self.kind {
+            PendingKind::Message => self.envelope.clone(),
+            PendingKind::Timeout => {
+                let mut alarm = self.envelope.clone();
+                alarm.id = derived_message_id(&["alarm", self.id.as_str()], self.token);
+                alarm.headers.set(crate::headers::TIMEOUT_ID, self.id.as_str());
+                alarm
+                    .headers
+                    .set(crate::headers::TIMEOUT_TOKEN, self.token.to_string());
+                if let Some(due) = self.due {
+                    alarm.headers.set(crate::headers::DUE, due.to_string());
+                }
+                alarm
+            }
+        }
+    }
+}
+
+/// A change of the pending rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PendingChange {
+    /// Adds a row; one with the same id is replaced.
+    Add(Box<PendingRow>),
+    /// The broker has the message: the row goes. No row is fine.
+    Sent(MessageId),
+    /// The broker has the alarm: look again at `attention`. No row, or another token, is fine and changes nothing.
+    AlarmSent {
+        /// Which row.
+        id: MessageId,
+        /// The token of the alarm.
+        token: u64,
+        /// When to look again.
+        attention: Timestamp,
+    },
+    /// Look again at `attention`, whatever was sent. No row is fine.
+    Defer {
+        /// Which row.
+        id: MessageId,
+        /// When to look again.
+        attention: Timestamp,
+    },
+    /// The timeout fires: the row goes. No row, or another token, conflicts.
+    Fire {
+        /// Which row.
+        id: MessageId,
+        /// The token that the alarm carried.
+        token: u64,
+    },
+    /// The row goes. No row is fine.
+    Cancel(MessageId),
+    /// Gives a timeout another due time and the next token, so that the old alarm is stale. No row conflicts.
+    Move {
+        /// Which row.
+        id: MessageId,
+        /// When it is due now.
+        due: Timestamp,
+        /// When to look next.
+        attention: Timestamp,
+    },
+    /// Sets a row aside with the reason. No row is fine.
+    Park {
+        /// Which row.
+        id: MessageId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Everything that one handled message changes. All or nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UnitOfWork {
+    /// What is known of messages.
+    pub inbox: Vec<InboxChange>,
+    /// State.
+    pub records: Vec<RecordChange>,
+    /// What is to be sent.
+    pub pending: Vec<PendingChange>,
+}
+
+impl UnitOfWork {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.records.is_empty() && self.pending.is_empty()
+    }
+}
+
+/// What [`Store::claim_due`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Claimed {
+    /// The rows.
+    pub rows: Vec<PendingRow>,
+    /// When the next row that was not claimed wants attention, as far as the store knows.
+    pub next: Option<Timestamp>,
+}
+
+/// How durable a commit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Gone with the process.
+    Memory,
+    /// Survives the end of the process.
+    Process,
+    /// Survives the loss of power.
+    Synced,
+}
+
+/// How much a store holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Known message ids.
+    pub inbox: u64,
+    /// Records.
+    pub records: u64,
+    /// Messages not yet sent.
+    pub unsent: u64,
+    /// Timeouts not yet fired.
+    pub timeouts: u64,
+    /// Rows set aside.
+    pub parked: u64,
+}
+
+/// A store's error. Reads after "failed to".
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What kind of error a store met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// An expectation of the unit does not hold: load again and run again.
+    Conflict,
+    /// The unit may or may not have been committed.
+    Unknown,
+    /// The store can't be reached for now; nothing was committed.
+    Unavailable,
+    /// A value is too large, or can't be stored; nothing was committed.
+    Refused,
+    /// What is stored under one key can't be read.
+    Unreadable,
+    /// The store has failed for good: stop.
+    Failed,
+    /// There is no space left: stop; free some, and start again.
+    Full,
+    /// Another process has it open.
+    InUse,
+    /// What is on disk is damaged.
+    Damaged,
+    /// What is on disk was written by a newer version.
+    Newer,
+    /// Configuration that can't work.
+    Configuration,
+}
+
+impl StoreError {
+    /// An error with a text that reads after "failed to", names the thing and ends with what to do.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Keeps the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of error it is.
+    #[must_use]
+    pub const fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(
+            self.kind,
+            StoreErrorKind::Conflict | StoreErrorKind::Unknown | StoreErrorKind::Unavailable
+        )
+    }
+
+    /// Whether the endpoint must stop.
+    #[must_use]
+    pub const fn is_fatal(&self) -> bool {
+        matches!(
+            self.kind,
+            StoreErrorKind::Failed | StoreErrorKind::Full | StoreErrorKind::InUse | StoreErrorKind::Damaged
+        )
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_the_seams_are_used_as_objects_it_compiles() {
+        const fn _object_safe(_: &dyn Persistence, _: &dyn Store, _: &dyn StoreAdmin) {}
+    }
+}
