@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A point in time, UTC, in whole microseconds since 1970-01-01.
 ///
 /// Reads and prints one strict form of RFC 3339: always `Z`, no leap seconds, at most six digits of a
-/// second's fraction. Years 0000 to 9999.
+/// second's fraction. Years 0000 to 9998.
 ///
 /// ```
 /// use longhaul_core::clock::Timestamp;
@@ -28,9 +28,9 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const UNIX_EPOCH: Self = Self(0);
-    /// 9999-12-31T23:59:59.999999Z, the latest point that can be written.
-    pub const MAX: Self = Self(253_402_300_799_999_999);
-    /// 0000-01-01T00:00:00Z, the earliest point that can be written.
+    /// 9999-01-01T00:00:00Z, the latest point that is kept.
+    pub const MAX: Self = Self(253_370_764_800_000_000);
+    /// 0000-01-01T00:00:00Z, the earliest point that is kept.
     pub const MIN: Self = Self(-62_167_219_200_000_000);
 
     /// From microseconds since the epoch; clamped to [`Timestamp::MIN`]..=[`Timestamp::MAX`].

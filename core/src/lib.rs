@@ -2,7 +2,7 @@
 //!
 //! This crate knows no broker client and no database. A broker is reached through
 //! [`transport::Transport`], state is kept through [`store::Store`], and code takes part in handling
-//! messages as a `handler::Handler` or as a `stateful::StatefulHandler`. Time, ids and randomness
+//! messages as a [`handler::Handler`] or as a [`stateful::StatefulHandler`]. Time, ids and randomness
 //! come in through [`clock`] and [`ids`] only, so that everything above runs the same under a test clock.
 //!
 //! ```
@@ -19,13 +19,15 @@ pub mod address;
 pub mod clock;
 pub mod codec;
 pub mod envelope;
-
+pub mod handler;
 pub mod headers;
 pub mod ids;
 pub mod limits;
 pub mod message;
-
+pub mod outbound;
 pub mod reason;
-
+pub mod recoverability;
+pub mod stateful;
 pub mod store;
 pub mod transport;
+pub use longhaul_macros::{Command, Event, Message};

@@ -77,7 +77,6 @@ pub struct Delivery {
 
 impl Delivery {
     /// A delivery that a transport hands out.
-    #[must_use]
     pub fn new(incoming: Incoming, redeliveries: u32, settle: Box<dyn Settle>) -> Self {
         Self {
             incoming,
@@ -87,7 +86,6 @@ impl Delivery {
     }
 
     /// Splits it into the message and the right to settle it.
-    #[must_use]
     pub fn into_parts(self) -> (Incoming, Settlement) {
         (self.incoming, Settlement(self.settle))
     }
@@ -107,7 +105,6 @@ pub struct Settlement(Box<dyn Settle>);
 
 impl Settlement {
     /// Wraps a transport's own way to settle.
-    #[must_use]
     pub fn new(settle: Box<dyn Settle>) -> Self {
         Self(settle)
     }
