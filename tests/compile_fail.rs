@@ -1,0 +1,8 @@
+//! What must not compile, and what the user is told then.
+//!
+//! After a change on purpose: `TRYBUILD=overwrite cargo test --test compile_fail`, and read the difference.
+
+#[test]
+fn a_message_without_a_proper_wire_name_or_shape() {
+    trybuild::TestCases::new().compile_fail("tests/ui/message/*.rs");
+}

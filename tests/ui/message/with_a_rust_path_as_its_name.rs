@@ -1,0 +1,10 @@
+use longhaul::Event;
+use serde::{Deserialize, Serialize};
+
+#[derive(Event, Serialize, Deserialize)]
+#[message("Sales::OrderPlaced")]
+struct OrderPlaced {
+    order: u64,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use longhaul::Event;
+
+#[derive(Event)]
+union OrderPlaced<'a, T> {
+    order: &'a T,
+}
+
+fn main() {}
