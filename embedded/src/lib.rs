@@ -1,1 +1,69 @@
 //! The one embedded sled database of a Longhaul process: one writer thread, group commit, own sync, recovery.
+//!
+//! It keeps bytes under bytes, in key order. Writes go through [`Database::commit`] as [`Batch`]es, each with the
+//! [`Check`]s that must hold for it; reads see only what is durable.
+//!
+//! ```
+//! use longhaul_embedded::{Batch, Check, CommitErrorKind, Database, Scan};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("data");
+//! let database = Database::open(path)?;
+//!
+//! let mut open = Batch::new();
+//! open.check(Check::Absent("order/7".into()));
+//! open.put("order/7", "open");
+//! database.commit(open.clone()).wait()?; // or `.await`
+//!
+//! let again = database.commit(open).wait().unwrap_err();
+//! assert_eq!(again.kind(), CommitErrorKind::Conflict);
+//!
+//! assert_eq!(database.get(b"order/7")?.as_deref(), Some(&b"open"[..]));
+//! assert_eq!(database.scan(&Scan::prefix(b"order/"))?.len(), 1);
+//! database.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it survives
+//!
+//! A commit that returned `Ok` is there after the process is killed, and after the machine loses power as far as the
+//! disk keeps what it confirmed. A commit that did not return is there as a whole or not at all.
+//!
+//! One writer thread takes what is queued as a group (up to 512 batches), applies it as one atomic change, syncs the
+//! file, and only then answers. After the first error of the engine nothing more is acknowledged: see [`Failure`].
+
+mod acknowledged;
+mod aside;
+mod batch;
+mod commit;
+mod commit_error;
+mod database;
+mod directory;
+mod failure;
+#[cfg(test)]
+mod gate;
+mod group;
+mod open_error;
+mod options;
+mod queue;
+mod quiet;
+mod read_error;
+mod record;
+mod recovery;
+mod scan;
+mod stats;
+mod view;
+mod writer;
+
+pub use batch::{Batch, Check};
+pub use commit::Commit;
+pub use commit_error::{CommitError, CommitErrorKind};
+pub use database::Database;
+pub use failure::{Failure, FailureKind};
+pub use open_error::{OpenError, OpenErrorKind};
+pub use options::Options;
+pub use read_error::{ReadError, ReadErrorKind};
+pub use scan::Scan;
+pub use stats::Stats;

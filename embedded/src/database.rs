@@ -1,0 +1,308 @@
+//! The handle that everything of a process shares.
+
+use std::{
+    fmt,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, ThreadId},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    batch::Batch,
+    commit::Commit,
+    commit_error::CommitError,
+    failure::Failure,
+    open_error::OpenError,
+    options::Options,
+    queue::{Job, Queue},
+    read_error::ReadError,
+    recovery,
+    scan::Scan,
+    stats::{Counters, Stats},
+    view::View,
+    writer,
+};
+
+/// How long closing waits for the writer before it leaves it to finish alone.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
+
+/// A database: keys and values as bytes, in key order, in one directory.
+///
+/// Clones are cheap and share it. The last one to be dropped closes it: batches that are queued are made durable
+/// first, which blocks for as long as that takes (milliseconds as a rule, ten seconds at most).
+#[derive(Clone)]
+pub struct Database {
+    handle: Arc<Handle>,
+}
+
+/// What the handles and the writer share.
+pub(crate) struct Shared {
+    pub(crate) path: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) queue: Queue,
+    pub(crate) view: View,
+    pub(crate) counters: Counters,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) failure: watch::Sender<Option<Failure>>,
+    pub(crate) closed: Mutex<bool>,
+    pub(crate) closing: Condvar,
+    pub(crate) file: File,
+    #[cfg(test)]
+    pub(crate) gate: crate::gate::Gate,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    writer: ThreadId,
+}
+
+impl Database {
+    /// Opens the database in the directory `path` with the default [`Options`], and makes it when it is missing.
+    ///
+    /// This blocks, and reads all that is stored: in an async context use a thread meant for blocking.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenErrorKind`](crate::OpenErrorKind). A directory that is refused is left as it was.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::open_with(path, Options::default())
+    }
+
+    /// Opens the database in the directory `path`: see [`open`](Self::open).
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenErrorKind`](crate::OpenErrorKind). A directory that is refused is left as it was.
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let opened = recovery::open(path.as_ref(), &options)?;
+        let file = opened
+            .file
+            .try_clone()
+            .map_err(|error| OpenError::io(path.as_ref(), "open its file a second time", error))?;
+        let shared = Arc::new(Shared {
+            path: opened.directory.path().to_owned(),
+            queue: Queue::new(&options),
+            options,
+            view: View::new((*opened.db).clone()),
+            counters: Counters::default(),
+            in_flight: AtomicUsize::new(0),
+            failure: watch::Sender::new(None),
+            closed: Mutex::new(false),
+            closing: Condvar::new(),
+            file,
+            #[cfg(test)]
+            gate: crate::gate::Gate::default(),
+        });
+        let writer = writer::spawn(Arc::clone(&shared), opened)?;
+        Ok(Self {
+            handle: Arc::new(Handle { shared, writer }),
+        })
+    }
+
+    /// The value under `key`, as of what is durable.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadErrorKind`](crate::ReadErrorKind).
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.shared().view.get(key)
+    }
+
+    /// The entries in a range in ascending order of their keys, as of what is durable: all of them as they were at
+    /// one moment between two groups of commits.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadErrorKind`](crate::ReadErrorKind).
+    pub fn scan(&self, scan: &Scan) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.shared().view.scan(scan)
+    }
+
+    /// How many entries a scan of the same range would return, without copying them. Mind the limit of `scan`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadErrorKind`](crate::ReadErrorKind).
+    pub fn count(&self, scan: &Scan) -> Result<usize, ReadError> {
+        self.shared().view.count(scan)
+    }
+
+    /// Queues `batch`, and resolves when it is durable.
+    ///
+    /// Batches take effect in the order in which they were passed to `commit` and [`submit`](Self::submit),
+    /// whenever the answers are polled. `Ok` means: applied as a whole, and on disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommitErrorKind`](crate::CommitErrorKind).
+    pub fn commit(&self, batch: Batch) -> Commit {
+        let (answer, answered) = oneshot::channel();
+        match self.push(Job {
+            batch,
+            answer: Some(answer),
+        }) {
+            Ok(()) => Commit::awaited(answered),
+            Err(error) => Commit::refused(error),
+        }
+    }
+
+    /// Queues `batch` without asking for an answer: for what may be lost, such as removing what is no longer used.
+    ///
+    /// It takes effect in order with commits and is made durable together with the next one, otherwise on its own
+    /// after about 50 ms or when the database is closed. A check that does not hold drops the batch without a word.
+    ///
+    /// # Errors
+    ///
+    /// Only what is known at once: `TooLarge`, `Busy`, `StorageFull`, `Failed` and `Closed`.
+    pub fn submit(&self, batch: Batch) -> Result<(), CommitError> {
+        self.push(Job { batch, answer: None })
+    }
+
+    /// Resolves when everything queued before is durable.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommitErrorKind`](crate::CommitErrorKind).
+    pub fn flush(&self) -> Commit {
+        self.commit(Batch::new())
+    }
+
+    /// Resolves when the queue has room for a small batch, or the database accepts none for another reason.
+    pub async fn ready(&self) {
+        self.shared().queue.ready().await;
+    }
+
+    /// How many commits are queued or being made durable. It is counted down only after the waiter of the answer
+    /// was woken, so that an executor with virtual time that finds 0 here and then no runnable task is idle.
+    /// Batches of [`submit`](Self::submit) wake nobody and are not counted.
+    pub fn in_flight(&self) -> usize {
+        self.shared().in_flight.load(Ordering::Acquire)
+    }
+
+    /// What was done since the database was opened, and its size.
+    pub fn stats(&self) -> Stats {
+        let bytes_on_disk = self.shared().file.metadata().map_or(0, |metadata| metadata.len());
+        self.shared()
+            .counters
+            .read(self.shared().queue.len() as u64, bytes_on_disk)
+    }
+
+    /// Why the engine has stopped for good, when it has.
+    pub fn failure(&self) -> Option<Failure> {
+        self.shared().failure.borrow().clone()
+    }
+
+    /// Resolves when the engine stops for good. It never resolves on a database that is closed in good health.
+    pub async fn failed(&self) -> Failure {
+        let mut failure = self.shared().failure.subscribe();
+        loop {
+            if let Some(failure) = failure.borrow_and_update().clone() {
+                return failure;
+            }
+            if failure.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The directory it lies in, as an absolute path without symbolic links.
+    pub fn path(&self) -> &Path {
+        &self.shared().path
+    }
+
+    /// Closes the database for every clone: makes durable what is queued, refuses what comes later, and returns when
+    /// the directory may be opened again. Blocks like dropping the last clone does.
+    ///
+    /// # Errors
+    ///
+    /// The reason when the engine has stopped before everything was durable.
+    pub fn close(self) -> Result<(), CommitError> {
+        self.handle.close();
+        self.failure()
+            .map_or(Ok(()), |failure| Err(CommitError::failed(failure)))
+    }
+
+    fn push(&self, job: Job) -> Result<(), CommitError> {
+        let shared = self.shared();
+        shared.check_limits(&job.batch)?;
+        let awaited = usize::from(job.answer.is_some());
+        // Counted before the writer can see it, so that the count never falls short.
+        shared.in_flight.fetch_add(awaited, Ordering::AcqRel);
+        shared.queue.push(job).inspect_err(|_| {
+            shared.in_flight.fetch_sub(awaited, Ordering::AcqRel);
+        })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+}
+
+impl Shared {
+    fn check_limits(&self, batch: &Batch) -> Result<(), CommitError> {
+        if batch.bytes() > self.options.max_batch_bytes {
+            return Err(CommitError::batch_too_large(
+                batch.bytes(),
+                self.options.max_batch_bytes,
+            ));
+        }
+        for (key, value) in &batch.writes {
+            if key.len() > Options::MAX_KEY_BYTES {
+                return Err(CommitError::key_too_large(key.clone(), Options::MAX_KEY_BYTES));
+            }
+            let bytes = value.as_ref().map_or(0, Bytes::len);
+            if bytes > self.options.max_value_bytes {
+                return Err(CommitError::value_too_large(
+                    key.clone(),
+                    bytes,
+                    self.options.max_value_bytes,
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        self.shared.queue.close();
+        if thread::current().id() == self.writer {
+            return;
+        }
+        let closed = self.shared.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .shared
+            .closing
+            .wait_timeout_while(closed, CLOSE_WAIT, |closed| !*closed);
+        let (_closed, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            tracing::warn!(
+                path = %self.shared.path.display(),
+                "the database is still being closed after {} s; it goes on in the background",
+                CLOSE_WAIT.as_secs()
+            );
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("path", &self.shared().path)
+            .finish_non_exhaustive()
+    }
+}

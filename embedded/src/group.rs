@@ -1,0 +1,139 @@
+//! Batches that become durable together: what each finds, what all of them change.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use bytes::Bytes;
+
+use crate::{
+    batch::{Batch, Check},
+    record::{self, LoadError, PIECE_BYTES, PieceId, Record},
+    view::{self, Overlay},
+};
+
+/// The state of the tree as changed by the batches taken up so far. Nothing is written.
+pub(crate) struct Group<'a> {
+    tree: &'a sled::Tree,
+    sequence: u64,
+    long_values: u32,
+    touched: BTreeMap<Bytes, Change>,
+}
+
+struct Change {
+    before: Option<Bytes>,
+    after: Option<Bytes>,
+}
+
+/// What a batch met.
+pub(crate) enum Verdict {
+    Holds,
+    /// The check on this key does not hold: nothing of the batch was taken up.
+    Conflict(Bytes),
+}
+
+impl<'a> Group<'a> {
+    pub(crate) fn new(tree: &'a sled::Tree, sequence: u64) -> Self {
+        Self {
+            tree,
+            sequence,
+            long_values: 0,
+            touched: BTreeMap::new(),
+        }
+    }
+
+    /// Takes up `batch` when all its checks hold against the state left by the earlier ones.
+    pub(crate) fn add(&mut self, batch: &Batch) -> Result<Verdict, LoadError> {
+        for check in &batch.checks {
+            if !self.holds(check)? {
+                return Ok(Verdict::Conflict(check.key().clone()));
+            }
+        }
+        for (key, value) in &batch.writes {
+            self.write(record::data_key(key), value.as_ref())?;
+        }
+        Ok(Verdict::Holds)
+    }
+
+    /// The entries as they are before this group, and the changes to make; none when nothing changes.
+    pub(crate) fn finish(mut self) -> Result<Option<(Overlay, sled::Batch)>, LoadError> {
+        self.touched.retain(|_, change| change.before != change.after);
+        if self.touched.is_empty() {
+            return Ok(None);
+        }
+        self.set(
+            Bytes::from_static(record::SEQUENCE_KEY),
+            Some(Bytes::copy_from_slice(&self.sequence.to_be_bytes())),
+        )?;
+        let mut overlay = Overlay::new();
+        let mut changes = sled::Batch::default();
+        for (key, change) in self.touched {
+            match change.after {
+                Some(raw) => changes.insert(key.as_ref(), raw.as_ref()),
+                None => changes.remove(key.as_ref()),
+            }
+            overlay.insert(key, change.before);
+        }
+        Ok(Some((overlay, changes)))
+    }
+
+    fn holds(&self, check: &Check) -> Result<bool, LoadError> {
+        let raw = self.fetch(&record::data_key(check.key()))?;
+        let needs_value = matches!(check, Check::Equals(..) | Check::StartsWith(..));
+        let found = match raw {
+            Some(raw) if needs_value => Some(decoded(&raw)?.load(|key| self.fetch(key))?),
+            found => found,
+        };
+        Ok(check.holds(found.as_deref()))
+    }
+
+    fn write(&mut self, key: Bytes, value: Option<&Bytes>) -> Result<(), LoadError> {
+        if let Some(old) = self.fetch(&key)? {
+            for piece in decoded(&old)?.piece_keys() {
+                self.set(piece, None)?;
+            }
+        }
+        let record = match value {
+            Some(value) if value.len() > PIECE_BYTES => Some(self.cut(value)?),
+            Some(value) => Some(Record::Inline(value.clone())),
+            None => None,
+        };
+        self.set(key, record.map(|record| record.encode()))
+    }
+
+    fn cut(&mut self, value: &Bytes) -> Result<Record, LoadError> {
+        let id = PieceId {
+            sequence: self.sequence,
+            ordinal: self.long_values,
+        };
+        self.long_values += 1;
+        let record = Record::InPieces {
+            id,
+            bytes: value.len() as u64,
+        };
+        for (key, piece) in record.piece_keys().zip(value.chunks(PIECE_BYTES)) {
+            self.set(key, Some(value.slice_ref(piece)))?;
+        }
+        Ok(record)
+    }
+
+    fn set(&mut self, key: Bytes, after: Option<Bytes>) -> Result<(), LoadError> {
+        match self.touched.entry(key) {
+            Entry::Occupied(mut touched) => touched.get_mut().after = after,
+            Entry::Vacant(untouched) => {
+                let before = view::fetch(self.tree, untouched.key())?;
+                untouched.insert(Change { before, after });
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, key: &[u8]) -> Result<Option<Bytes>, sled::Error> {
+        match self.touched.get(key) {
+            Some(change) => Ok(change.after.clone()),
+            None => view::fetch(self.tree, key),
+        }
+    }
+}
+
+fn decoded(raw: &Bytes) -> Result<Record, LoadError> {
+    Record::decode(raw).ok_or(LoadError::Malformed)
+}
