@@ -1,1 +1,3 @@
 //! Testing Longhaul sagas, transports and stores: scenarios and contract suites.
+
+pub mod virtual_time;
