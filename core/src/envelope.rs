@@ -236,7 +236,7 @@ impl std::error::Error for Unreadable {}
 ///
 /// # Errors
 /// [`Reason::MissingId`], [`Reason::BadId`], [`Reason::TooLarge`], [`Reason::AmbiguousHeader`], [`Reason::BadHeader`].
-pub fn read(incoming: Incoming, limits: &Limits) -> Result<Envelope, Unreadable> {
+pub fn read(incoming: &Incoming, limits: &Limits) -> Result<Envelope, Unreadable> {
     let id = read_id(incoming.id.as_deref())?;
     if incoming.headers.len() > limits.headers {
         return Err(Unreadable::new(
@@ -251,7 +251,7 @@ pub fn read(incoming: Incoming, limits: &Limits) -> Result<Envelope, Unreadable>
         ));
     }
     let mut headers = Headers::new();
-    for (name, value) in incoming.headers {
+    for (name, value) in &incoming.headers {
         if name.len().max(value.len()) > limits.header_bytes {
             let most = limits.header_bytes;
             return Err(Unreadable::new(
@@ -259,7 +259,7 @@ pub fn read(incoming: Incoming, limits: &Limits) -> Result<Envelope, Unreadable>
                 format!("a header is over {most} bytes"),
             ));
         }
-        let Ok(value) = String::from_utf8(value) else {
+        let Ok(value) = std::str::from_utf8(value) else {
             if name.starts_with(headers::RESERVED_PREFIX) {
                 return Err(Unreadable::new(
                     Reason::BadHeader,
@@ -268,13 +268,13 @@ pub fn read(incoming: Incoming, limits: &Limits) -> Result<Envelope, Unreadable>
             }
             continue;
         };
-        if headers.get(&name).is_some_and(|have| have != value) {
+        if headers.get(name).is_some_and(|have| have != value) {
             return Err(Unreadable::new(
                 Reason::AmbiguousHeader,
                 format!("the header {name:?} has two values"),
             ));
         }
-        headers.set(name, value);
+        headers.set(name.clone(), value);
     }
     if headers
         .get(headers::TRACEPARENT)
@@ -286,8 +286,8 @@ pub fn read(incoming: Incoming, limits: &Limits) -> Result<Envelope, Unreadable>
     Ok(Envelope {
         id,
         headers,
-        body: incoming.body,
-        native: incoming.native,
+        body: incoming.body.clone(),
+        native: incoming.native.clone(),
     })
 }
 
@@ -330,8 +330,9 @@ mod tests {
         }
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better in the tests")]
     fn reason(incoming: Incoming) -> Reason {
-        read(incoming, &Limits::default())
+        read(&incoming, &Limits::default())
             .expect_err("must be unreadable")
             .reason()
     }
@@ -373,7 +374,7 @@ mod tests {
             reason(incoming(&[("a", b"1"), ("a", b"2")])),
             Reason::AmbiguousHeader
         );
-        assert!(read(incoming(&[("a", b"1"), ("a", b"1")]), &Limits::default()).is_ok());
+        assert!(read(&incoming(&[("a", b"1"), ("a", b"1")]), &Limits::default()).is_ok());
     }
 
     #[test]
@@ -404,7 +405,7 @@ mod tests {
     #[test]
     fn when_a_header_of_ours_is_not_text_the_message_is_unreadable_and_others_are_left_out() {
         assert_eq!(reason(incoming(&[("longhaul.type", b"\xff")])), Reason::BadHeader);
-        let envelope = read(incoming(&[("theirs", b"\xff")]), &Limits::default()).expect("readable");
+        let envelope = read(&incoming(&[("theirs", b"\xff")]), &Limits::default()).expect("readable");
         assert_eq!(envelope.headers.get("theirs"), None);
     }
 
@@ -417,13 +418,13 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473G-00f067aa0ba902b7-01",
         ] {
             let pair = [("traceparent", bad.as_bytes()), ("tracestate", b"a=b".as_slice())];
-            let envelope = read(incoming(&pair), &Limits::default()).expect("readable");
+            let envelope = read(&incoming(&pair), &Limits::default()).expect("readable");
             assert_eq!(envelope.headers.get("traceparent"), None);
             assert_eq!(envelope.headers.get("tracestate"), None);
         }
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let envelope =
-            read(incoming(&[("traceparent", good.as_bytes())]), &Limits::default()).expect("readable");
+            read(&incoming(&[("traceparent", good.as_bytes())]), &Limits::default()).expect("readable");
         assert_eq!(envelope.headers.get("traceparent"), Some(good));
     }
 
@@ -431,7 +432,7 @@ mod tests {
     fn when_five_hundred_types_are_listed_the_message_is_unreadable() {
         let list = vec!["t"; 500].join(",");
         let envelope = read(
-            incoming(&[("longhaul.type", list.as_bytes())]),
+            &incoming(&[("longhaul.type", list.as_bytes())]),
             &Limits::default(),
         )
         .expect("readable");
@@ -450,8 +451,11 @@ mod tests {
             "2026-11-21T10:00:00+02:00",
             "2026-06-30T23:59:60Z",
         ] {
-            let envelope =
-                read(incoming(&[("longhaul.due", text.as_bytes())]), &Limits::default()).expect("readable");
+            let envelope = read(
+                &incoming(&[("longhaul.due", text.as_bytes())]),
+                &Limits::default(),
+            )
+            .expect("readable");
             assert_eq!(envelope.due().expect_err("not a time").reason(), Reason::BadDelay);
         }
     }

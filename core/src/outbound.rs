@@ -47,6 +47,8 @@ pub struct Outgoing {
     pub to: Option<Address>,
     /// When it is to arrive; `None`: at once.
     pub delay: Option<Delay>,
+    /// The message that it answers; `None`: for a reply, the one being handled.
+    pub correlation: Option<MessageId>,
     /// Headers beside the ones that the runtime sets.
     pub headers: Headers,
 }
@@ -160,6 +162,7 @@ impl Outbound {
             body,
             to: None,
             delay: None,
+            correlation: None,
             headers: Headers::new(),
         });
         &mut self.messages[at]
@@ -264,6 +267,12 @@ impl Outgoing {
     /// To arrive at that time.
     pub fn at(&mut self, time: Timestamp) -> &mut Self {
         self.delay = Some(Delay::At(time));
+        self
+    }
+
+    /// As the answer to that message, instead of the one being handled.
+    pub fn correlates_with(&mut self, request: MessageId) -> &mut Self {
+        self.correlation = Some(request);
         self
     }
 

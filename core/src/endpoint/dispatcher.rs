@@ -1,0 +1,289 @@
+//! Sends what was committed, from memory, in batches that overlap.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, oneshot};
+
+use crate::clock::{Timestamp, within};
+use crate::endpoint::settings::RELEASE;
+use crate::endpoint::shared::Shared;
+use crate::ids::MessageId;
+use crate::store::{PendingChange, PendingKind, PendingRow};
+use crate::transport::{Accepted, Destination, Dispatch, TransportError, TransportErrorKind};
+
+/// Batches under way at once: enough to hide a broker's round trip.
+const OVERLAP: usize = 8;
+
+/// What is to be sent, and what happens then.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    dispatch: Dispatch,
+    mark: Option<Mark>,
+    done: Option<oneshot::Sender<Result<Accepted, TransportError>>>,
+}
+
+/// Which row the confirmation belongs to.
+#[derive(Debug, Clone)]
+struct Mark {
+    id: MessageId,
+    kind: PendingKind,
+    token: u64,
+    due: Option<Timestamp>,
+}
+
+impl Entry {
+    /// Sends a committed row; the confirmation marks it.
+    pub(crate) fn of_row(row: &PendingRow) -> Self {
+        let mark = Mark {
+            id: row.id.clone(),
+            kind: row.kind,
+            token: row.token,
+            due: row.due,
+        };
+        // An alarm comes one tick after the instant, so that messages of the same instant come first.
+        let due = row.due.map(|due| {
+            if row.kind == PendingKind::Timeout {
+                due + super::settings::TICK
+            } else {
+                due
+            }
+        });
+        let dispatch = Dispatch {
+            envelope: row.outgoing(),
+            to: row.to.clone(),
+            due,
+        };
+        Self {
+            dispatch,
+            mark: Some(mark),
+            done: None,
+        }
+    }
+
+    /// Sends a message and tells the outcome.
+    fn answered(dispatch: Dispatch) -> (Self, Answer) {
+        let (done, answer) = oneshot::channel();
+        (
+            Self {
+                dispatch,
+                mark: None,
+                done: Some(done),
+            },
+            answer,
+        )
+    }
+}
+
+/// Committed messages on their way to the broker. Bounded by the endpoint's backlog limit, which stops the intake.
+#[derive(Debug, Default)]
+pub(crate) struct DispatchQueue {
+    state: Mutex<QueueState>,
+    notify: Notify,
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    waiting: VecDeque<Entry>,
+    under_way: usize,
+}
+
+impl DispatchQueue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, entries: impl IntoIterator<Item = Entry>) {
+        self.lock().waiting.extend(entries);
+        self.notify.notify_one();
+    }
+
+    /// How much waits or is under way.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.lock();
+        state.waiting.len() + state.under_way
+    }
+
+    /// Resolves when less than `limit` waits or is under way.
+    pub(crate) async fn below(&self, limit: usize) {
+        while self.len() >= limit.max(1) {
+            self.drained.notified().await;
+        }
+    }
+
+    fn take(&self, most: usize) -> Vec<Entry> {
+        let mut state = self.lock();
+        let most = most.min(state.waiting.len());
+        state.under_way += most;
+        state.waiting.drain(..most).collect()
+    }
+
+    fn finished(&self, count: usize) {
+        self.lock().under_way -= count;
+        self.drained.notify_one();
+    }
+}
+
+/// Sends what comes into the queue; never ends.
+pub(crate) async fn dispatch_all(shared: &Shared) {
+    let most = shared.transport.capabilities().max_batch.max(1);
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while under_way.len() < OVERLAP {
+            let batch = shared.queue.take(most);
+            if batch.is_empty() {
+                break;
+            }
+            under_way.push(send(shared, batch));
+        }
+        tokio::select! {
+            biased;
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            () = shared.queue.notify.notified(), if under_way.len() < OVERLAP => {}
+        }
+    }
+}
+
+/// Sends one batch and notes what became of each entry.
+async fn send(shared: &Shared, batch: Vec<Entry>) {
+    let count = batch.len();
+    let (dispatches, rest): (Vec<Dispatch>, Vec<_>) = batch
+        .into_iter()
+        .map(|entry| (entry.dispatch, (entry.mark, entry.done)))
+        .unzip();
+    let answer = within(
+        &*shared.clock,
+        shared.settings.call_limit,
+        shared.transport.dispatch(&dispatches),
+    )
+    .await;
+    let mut results = answer.unwrap_or_default().into_iter();
+    for (dispatch, (mark, done)) in dispatches.iter().zip(rest) {
+        let result = results.next().unwrap_or_else(|| {
+            Err(TransportError::new(
+                TransportErrorKind::Unknown,
+                "send the message: the broker did not answer in time",
+            ))
+        });
+        note(shared, dispatch, mark, &result);
+        if let Some(done) = done {
+            // The one who waited may have given up; the row or the redelivery takes care of it.
+            drop(done.send(result));
+        }
+    }
+    shared.queue.finished(count);
+}
+
+fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Result<Accepted, TransportError>) {
+    let now = shared.clock.now();
+    match result {
+        Ok(accepted) => {
+            shared.counters.sent.one();
+            if *accepted == Accepted::NoSubscribers {
+                shared.counters.without_subscribers.one();
+                tracing::debug!(id = %dispatch.envelope.id, "nobody subscribes to the event");
+            }
+            if let Some(mark) = mark {
+                shared.marks.add(confirmed(shared, mark));
+            }
+        }
+        Err(error) => {
+            shared.counters.send_failures.one();
+            let to = describe(&dispatch.to);
+            tracing::warn!(id = %dispatch.envelope.id, %to, %error, "failed to send");
+            let Some(mark) = mark else { return };
+            shared.marks.add(if error.is_retryable() || error.kind() == TransportErrorKind::Closed {
+                let attention = now + backoff(error.kind());
+                shared.relay.look_at(attention);
+                PendingChange::Defer { id: mark.id, attention }
+            } else {
+                shared.counters.parked.one();
+                tracing::error!(id = %dispatch.envelope.id, %to, %error, "the message can't be sent and is set aside");
+                PendingChange::Park { id: mark.id, reason: error.to_string() }
+            });
+        }
+    }
+}
+
+fn confirmed(shared: &Shared, mark: Mark) -> PendingChange {
+    match (mark.kind, mark.due) {
+        (PendingKind::Timeout, Some(due)) => {
+            let attention = due + shared.settings.grace;
+            shared.relay.look_at(attention);
+            PendingChange::AlarmSent {
+                id: mark.id,
+                token: mark.token,
+                attention,
+            }
+        }
+        _ => PendingChange::Sent(mark.id),
+    }
+}
+
+/// A queue that is missing is looked for less often than a broker that was away for a moment.
+fn backoff(kind: TransportErrorKind) -> Duration {
+    match kind {
+        TransportErrorKind::Unroutable | TransportErrorKind::Rejected => RELEASE * 10,
+        _ => RELEASE,
+    }
+}
+
+pub(crate) fn describe(to: &Destination) -> String {
+    match to {
+        Destination::Queue(queue) => format!("queue {queue}"),
+        Destination::Subscribers(event) => format!("subscribers of {event}"),
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Accepted, TransportError>>;
+
+/// Sends messages through the queue and waits for all answers, within a limit.
+pub(crate) async fn send_and_wait(
+    shared: &Shared,
+    batch: Vec<Dispatch>,
+) -> Vec<Result<Accepted, TransportError>> {
+    let (entries, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(Entry::answered).unzip();
+    shared.queue.push(entries);
+    wait_for(shared, answers).await
+}
+
+/// Sends committed rows through the queue and waits for all answers, within a limit.
+pub(crate) async fn send_rows_and_wait(
+    shared: &Shared,
+    rows: &[PendingRow],
+) -> Vec<Result<Accepted, TransportError>> {
+    let entries = rows.iter().map(|row| {
+        let (done, answer) = oneshot::channel();
+        (
+            Entry {
+                done: Some(done),
+                ..Entry::of_row(row)
+            },
+            answer,
+        )
+    });
+    let (entries, answers): (Vec<_>, Vec<_>) = entries.unzip();
+    shared.queue.push(entries);
+    wait_for(shared, answers).await
+}
+
+async fn wait_for(shared: &Shared, answers: Vec<Answer>) -> Vec<Result<Accepted, TransportError>> {
+    // The limit of one call applies to each batch; waiting behind other batches may take as long again.
+    let deadline = shared.clock.now() + shared.settings.call_limit * 2;
+    let mut results = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let left = deadline.since(shared.clock.now());
+        results.push(match within(&*shared.clock, left, answer).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(TransportError::new(
+                TransportErrorKind::Unknown,
+                "send the message: the endpoint is not running, or the broker did not answer in time",
+            )),
+        });
+    }
+    results
+}

@@ -1,0 +1,176 @@
+//! The endpoint: takes messages from one queue, handles them exactly once in effect, and sends what follows.
+
+mod arrival;
+mod builder;
+mod compose;
+mod dispatcher;
+mod failing;
+mod locks;
+mod manifest;
+mod marks;
+mod process;
+mod registry;
+mod relay;
+mod run;
+mod session;
+mod settings;
+mod shared;
+mod stats;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+pub use builder::EndpointBuilder;
+pub use session::{Batch, Session};
+pub use settings::Settings;
+pub use stats::Stats;
+
+use crate::address::EndpointName;
+use crate::clock::within;
+use shared::Shared;
+
+/// An endpoint that is ready to run.
+///
+/// It is one future: [`Endpoint::run_until`] handles all its messages, up to the concurrency set, on the task that polls
+/// it, without spawning. Code that computes for long or blocks belongs on a thread of its own.
+#[derive(Debug)]
+pub struct Endpoint {
+    shared: Arc<Shared>,
+}
+
+impl Endpoint {
+    /// Begins to put an endpoint together; its input queue has its name.
+    pub fn builder(name: impl Into<String>) -> EndpointBuilder {
+        EndpointBuilder::new(name.into())
+    }
+
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &EndpointName {
+        &self.shared.name
+    }
+
+    /// Sends messages from code that is not a handler.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.shared))
+    }
+
+    /// A view of its counters that stays valid while it runs.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Handles messages until `stop` resolves; then finishes those begun, within the limit set, and gives the rest back.
+    ///
+    /// # Errors
+    /// The store failed for good, the broker refuses for good, or another process consumes the queue of a store that
+    /// belongs to one process. Nothing unfinished was acknowledged.
+    pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), EndpointError> {
+        let shared = &self.shared;
+        let receiver = if shared.registry.is_empty() {
+            None
+        } else {
+            let open = shared
+                .transport
+                .receiver(&shared.name, builder::receiver_options(shared));
+            let opened = within(&*shared.clock, shared.settings.call_limit, open).await;
+            let opened = opened.ok_or_else(|| {
+                EndpointError::new(
+                    EndpointErrorKind::Transport,
+                    "consume the input queue: the broker did not answer in time",
+                )
+            })?;
+            Some(
+                opened
+                    .map_err(|error| EndpointError::new(EndpointErrorKind::Transport, error.to_string()))?,
+            )
+        };
+        tracing::info!(endpoint = %shared.name, transport = shared.transport.capabilities().name, "the endpoint is ready");
+        run::run(shared, receiver, stop).await
+    }
+}
+
+/// A view of a running endpoint.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    shared: Arc<Shared>,
+}
+
+impl Monitor {
+    /// What the endpoint has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.read()
+    }
+
+    /// Committed messages that are not yet at the broker, as far as this process knows.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.shared.queue.len()
+    }
+}
+
+/// Why an endpoint could not be built, or stopped by itself. Reads after "failed to".
+#[derive(Debug)]
+pub struct EndpointError {
+    kind: EndpointErrorKind,
+    message: String,
+}
+
+/// What kind of error an endpoint met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointErrorKind {
+    /// The endpoint is put together wrongly; the text lists every fault.
+    Configuration,
+    /// The broker.
+    Transport,
+    /// The store.
+    Store,
+    /// A message that can't be sent.
+    Refused,
+}
+
+impl EndpointError {
+    pub(crate) fn new(kind: EndpointErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn store(message: impl Into<String>) -> Self {
+        Self::new(EndpointErrorKind::Store, message)
+    }
+
+    fn faults(name: &str, faults: &[String]) -> Self {
+        let list: String = faults.iter().map(|fault| format!("\n  - {fault}")).collect();
+        Self::new(
+            EndpointErrorKind::Configuration,
+            format!("build the endpoint {name:?}:{list}"),
+        )
+    }
+
+    /// What kind of error it is.
+    #[must_use]
+    pub const fn kind(&self) -> EndpointErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {}", self.message)
+    }
+}
+
+impl std::error::Error for EndpointError {}

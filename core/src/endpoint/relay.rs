@@ -1,0 +1,153 @@
+//! Sends what a crash or a refusal left behind, and fires timeouts that the broker lost.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::clock::{Timestamp, within};
+use crate::endpoint::dispatcher::Entry;
+use crate::endpoint::settings::{CLAIM, LEASE, RELEASE};
+use crate::endpoint::shared::Shared;
+use crate::store::{PendingChange, PendingKind, PendingRow, Store};
+
+/// When the relay must look next.
+#[derive(Debug, Default)]
+pub(crate) struct RelaySignal {
+    next: Mutex<Option<Timestamp>>,
+    notify: Notify,
+}
+
+impl RelaySignal {
+    fn lock(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that the relay looks at `at` or before.
+    pub(crate) fn look_at(&self, at: Timestamp) {
+        let mut next = self.lock();
+        if next.is_none_or(|have| at < have) {
+            *next = Some(at);
+            self.notify.notify_one();
+        }
+    }
+
+    fn reset(&self) {
+        *self.lock() = None;
+    }
+
+    async fn wait(&self, shared: &Shared) {
+        loop {
+            let next = *self.lock();
+            let now = shared.clock.now();
+            match next {
+                Some(at) if at <= now => return,
+                Some(at) => {
+                    let _ = within(&*shared.clock, at.since(now), self.notify.notified()).await;
+                }
+                None => self.notify.notified().await,
+            }
+        }
+    }
+}
+
+/// A timeout that fires without the broker.
+pub(crate) type Overdue = PendingRow;
+
+/// Claims due rows and sends them; overdue timeouts go to `fire`. Never ends.
+pub(crate) async fn relay(shared: &Shared, fire: &tokio::sync::mpsc::Sender<Overdue>) {
+    let Some(store) = shared.store.as_deref() else {
+        return std::future::pending().await;
+    };
+    let mut purge_at = shared.clock.now();
+    loop {
+        let now = shared.clock.now();
+        if now >= purge_at {
+            purge(shared, store).await;
+            purge_at = now + shared.settings.purge_interval;
+        }
+        shared.queue.below(shared.settings.backlog).await;
+        shared.relay.reset();
+        claim(shared, store, fire).await;
+        if store.is_shared() {
+            shared
+                .relay
+                .look_at(shared.clock.now() + shared.settings.poll_interval);
+        }
+        // Purging has no row that would wake the relay.
+        shared.relay.look_at(purge_at);
+        shared.relay.wait(shared).await;
+    }
+}
+
+async fn claim(shared: &Shared, store: &dyn Store, fire: &tokio::sync::mpsc::Sender<Overdue>) {
+    let now = shared.clock.now();
+    let answer = within(
+        &*shared.clock,
+        shared.settings.call_limit,
+        store.claim_due(now, LEASE, CLAIM),
+    )
+    .await;
+    let claimed = match answer {
+        Some(Ok(claimed)) => claimed,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "could not look for due work; trying again");
+            shared.relay.look_at(now + RELEASE);
+            return;
+        }
+        None => {
+            tracing::warn!("the store did not answer in time; trying again");
+            shared.relay.look_at(now + RELEASE);
+            return;
+        }
+    };
+    if claimed.rows.len() == CLAIM {
+        shared.relay.look_at(now);
+    }
+    if let Some(next) = claimed.next {
+        shared.relay.look_at(next);
+    }
+    for row in claimed.rows {
+        shared.relay.look_at(now + LEASE);
+        relay_row(shared, now, row, fire).await;
+    }
+}
+
+async fn relay_row(
+    shared: &Shared,
+    now: Timestamp,
+    row: PendingRow,
+    fire: &tokio::sync::mpsc::Sender<Overdue>,
+) {
+    let due = row.due.unwrap_or(now);
+    let longest = shared.transport.capabilities().max_delay;
+    if due.since(now) > longest {
+        // Too far for the broker: look again when the rest fits.
+        let attention = due - longest;
+        shared.relay.look_at(attention);
+        shared.marks.add(PendingChange::Defer {
+            id: row.id,
+            attention,
+        });
+    } else if row.kind == PendingKind::Timeout && due < now {
+        shared.counters.overdue.one();
+        tracing::debug!(id = %row.id, name = %row.name, "an overdue timeout fires without the broker");
+        // The run loop is gone only when the endpoint stops; the row stays.
+        drop(fire.send(row).await);
+    } else {
+        shared.queue.push([Entry::of_row(&row)]);
+    }
+}
+
+async fn purge(shared: &Shared, store: &dyn Store) {
+    const AT_ONCE: usize = 1000;
+    let now = shared.clock.now();
+    loop {
+        let purge = store.admin().purge(now - shared.settings.retention, now, AT_ONCE);
+        match within(&*shared.clock, shared.settings.call_limit, purge).await {
+            Some(Ok(gone)) if gone >= AT_ONCE => {}
+            Some(Ok(_)) => return,
+            Some(Err(error)) => return tracing::warn!(%error, "could not remove what is no longer needed"),
+            None => return tracing::warn!("the store took too long to remove what is no longer needed"),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The endpoint's one future: takes messages in, drives their handling, the dispatcher and the relay, and stops.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use crate::clock::within;
+use crate::endpoint::arrival::{self, Arrival};
+use crate::endpoint::dispatcher::dispatch_all;
+use crate::endpoint::marks::flush_marks;
+use crate::endpoint::process::process;
+use crate::endpoint::relay::{Overdue, relay};
+use crate::endpoint::settings::CLAIM;
+use crate::endpoint::shared::Shared;
+use crate::endpoint::{EndpointError, EndpointErrorKind};
+use crate::envelope::Incoming;
+use crate::store::UnitOfWork;
+use crate::transport::{Delivery, Receiver, TransportError};
+
+/// Why the intake ended.
+enum End {
+    Asked,
+    Failed(EndpointError),
+}
+
+/// Runs until `stop` resolves or something fails for good; then finishes what is being handled, within limits.
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    receiver: Option<Box<dyn Receiver>>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), EndpointError> {
+    let (fire, mut fired) = mpsc::channel(CLAIM);
+    // All three run for ever; together with the intake they are the endpoint's one future.
+    let background = async { tokio::join!(dispatch_all(shared), flush_marks(shared), relay(shared, &fire)) };
+    let foreground = async {
+        let mut intake = Intake {
+            shared,
+            receiver,
+            fired: &mut fired,
+        };
+        let end = intake.run(stop).await;
+        if let Some(receiver) = intake.receiver.take()
+            && let Some(Err(error)) =
+                within(&*shared.clock, shared.settings.call_limit, receiver.close()).await
+        {
+            tracing::warn!(%error, "could not give back what was taken; it comes back by itself");
+        }
+        match end {
+            End::Asked => {
+                finish(shared).await;
+                Ok(())
+            }
+            End::Failed(error) => Err(error),
+        }
+    };
+    tokio::select! {
+        biased;
+        result = foreground => result,
+        _ = background => Ok(()),
+    }
+}
+
+struct Intake<'a> {
+    shared: &'a Arc<Shared>,
+    receiver: Option<Box<dyn Receiver>>,
+    fired: &'a mut mpsc::Receiver<Overdue>,
+}
+
+impl Intake<'_> {
+    async fn run(&mut self, stop: impl Future<Output = ()>) -> End {
+        let shared = self.shared;
+        let mut stop = pin!(stop);
+        let mut fatal = pin!(shared.fatal.raised());
+        let mut in_flight = FuturesUnordered::new();
+        let mut suspicious: Option<Arrival> = None;
+        let mut alone = false;
+        let end = loop {
+            alone &= !in_flight.is_empty();
+            if let Some(arrival) = suspicious.take_if(|_| in_flight.is_empty()) {
+                in_flight.push(begin(shared, arrival));
+                alone = true;
+            }
+            let room = suspicious.is_none() && !alone && in_flight.len() < shared.settings.concurrency;
+            let arrival = tokio::select! {
+                biased;
+                () = &mut stop => break End::Asked,
+                error = &mut fatal => break End::Failed(error),
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => continue,
+                taken = take(shared, &mut self.receiver), if room && self.receiver.is_some() => match taken {
+                    Ok(delivery) => arrival_of(shared, delivery),
+                    Err(error) => break End::Failed(EndpointError::new(EndpointErrorKind::Transport, error.to_string())),
+                },
+                Some(row) = self.fired.recv(), if room => {
+                    Arrival { incoming: Incoming::from(row.outgoing()), settlement: None, alone: false }
+                }
+            };
+            if arrival.alone {
+                suspicious = Some(arrival);
+            } else {
+                in_flight.push(begin(shared, arrival));
+            }
+        };
+        if matches!(end, End::Asked) {
+            let rest = async { while in_flight.next().await.is_some() {} };
+            if within(&*shared.clock, shared.settings.stop_limit, rest)
+                .await
+                .is_none()
+            {
+                tracing::warn!(
+                    "some messages were still being handled when the time to stop ran out; they come again"
+                );
+            }
+        }
+        end
+    }
+}
+
+/// Reads the message now, so that messages for one key keep the order in which they came; handles it later.
+fn begin(shared: &Arc<Shared>, arrival: Arrival) -> impl Future<Output = ()> {
+    let read = arrival::read(shared, &arrival.incoming, arrival.alone);
+    process(shared, arrival, read)
+}
+
+async fn take(shared: &Shared, receiver: &mut Option<Box<dyn Receiver>>) -> Result<Delivery, TransportError> {
+    // A backlog of unsent messages stops the intake before it grows without bound.
+    shared.queue.below(shared.settings.backlog).await;
+    match receiver {
+        Some(receiver) => receiver.receive().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn arrival_of(shared: &Shared, delivery: Delivery) -> Arrival {
+    // Without a store, the broker's count is all there is, and neighbours of a killer count up with it: be patient.
+    let patience = if shared.store.is_some() { 1 } else { 4 };
+    let alone = delivery.redeliveries >= shared.settings.suspicious_redeliveries.saturating_mul(patience);
+    let (incoming, settlement) = delivery.into_parts();
+    Arrival {
+        incoming,
+        settlement: Some(settlement),
+        alone,
+    }
+}
+
+/// Sends what was committed and writes down what was sent, as far as the time to stop allows.
+async fn finish(shared: &Shared) {
+    let rest = async {
+        shared.queue.below(1).await;
+        let Some(store) = shared.store.as_deref() else {
+            return;
+        };
+        while !shared.marks.is_empty() {
+            if shared.commit(store, UnitOfWork::default()).await.is_err() {
+                return;
+            }
+        }
+    };
+    if within(&*shared.clock, shared.settings.stop_limit, rest)
+        .await
+        .is_none()
+    {
+        tracing::warn!(
+            "some messages were still unsent when the time to stop ran out; they are sent at the next start"
+        );
+    }
+}

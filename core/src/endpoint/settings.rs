@@ -1,0 +1,109 @@
+//! How an endpoint behaves, with defaults that suit most.
+
+use std::time::Duration;
+
+use crate::limits::Limits;
+use crate::recoverability::RetryPolicy;
+use crate::transport::Declare;
+
+/// Everything about an endpoint that can be set and is not code.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The most messages handled at once.
+    pub concurrency: usize,
+    /// The most messages taken from the broker and not yet settled.
+    pub prefetch: u16,
+    /// How failures are retried.
+    pub retries: RetryPolicy,
+    /// How long message ids and finished things are remembered.
+    pub retention: Duration,
+    /// How often a message is put off that nothing takes yet: first after a second, then after twice as long each time.
+    pub not_yet_rounds: u32,
+    /// A timeout that is overdue by more than this fires without the broker.
+    pub grace: Duration,
+    /// The longest that one attempt of a handler may take.
+    pub handler_limit: Duration,
+    /// The longest that one call of the store or the transport may take.
+    pub call_limit: Duration,
+    /// How long a stop waits for messages being handled.
+    pub stop_limit: Duration,
+    /// With more committed messages than this not yet at the broker, none are taken in.
+    pub backlog: usize,
+    /// From this many redeliveries on, a message is suspected of ending the process: it is marked, and runs alone.
+    pub suspicious_redeliveries: u32,
+    /// What is done about queues at the start.
+    pub declare: Declare,
+    /// Limits on messages.
+    pub limits: Limits,
+    /// How often a store that several processes share is asked for due work.
+    pub poll_interval: Duration,
+    /// How often what is no longer needed is removed from the store.
+    pub purge_interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 256,
+            prefetch: 512,
+            retries: RetryPolicy::machine(),
+            retention: Duration::from_secs(7 * 24 * 3600),
+            not_yet_rounds: 5,
+            grace: Duration::from_secs(5),
+            handler_limit: Duration::from_secs(300),
+            call_limit: Duration::from_secs(30),
+            stop_limit: Duration::from_secs(30),
+            backlog: 10_000,
+            suspicious_redeliveries: 3,
+            declare: Declare::Declare,
+            limits: Limits::default(),
+            poll_interval: Duration::from_secs(1),
+            purge_interval: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How long a row is left to the sender that committed it before the relay sends it.
+pub(crate) const YOUNG: Duration = Duration::from_secs(5);
+/// How long a claim of the relay lasts.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// The most rows that the relay claims at once.
+pub(crate) const CLAIM: usize = 256;
+/// The most marks that one commit carries.
+pub(crate) const MARKS: usize = 512;
+/// The longest that a mark waits for a commit to ride along with.
+pub(crate) const MARK_DELAY: Duration = Duration::from_millis(50);
+/// Timeouts fire so long after their instant at the earliest: messages of the same instant come first.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
+/// How often a lost race is run again before it counts as a failure.
+pub(crate) const CONFLICTS: u32 = 20;
+/// How long a message is given back for when its outcome can't be written down.
+pub(crate) const RELEASE: Duration = Duration::from_secs(1);
+/// How far ahead anything may be due.
+pub(crate) const FARTHEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+impl Settings {
+    /// What can't work, each with the line that mends it.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let horizon = self.retries.horizon();
+        if self.retention < horizon {
+            faults.push(format!(
+                "message ids are remembered for {:?}, but a message may still be retried after {horizon:?}, and would then be \
+                 handled twice: set `.retention(…)` to at least that, or shorten the retries",
+                self.retention
+            ));
+        }
+        for (name, value) in [
+            ("concurrency", self.concurrency),
+            ("prefetch", usize::from(self.prefetch)),
+        ] {
+            if value == 0 {
+                faults.push(format!(
+                    "the {name} is 0, so nothing would ever be handled: set `.{name}(1)` or more"
+                ));
+            }
+        }
+        faults
+    }
+}

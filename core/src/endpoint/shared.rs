@@ -1,0 +1,119 @@
+//! What all parts of a running endpoint share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::address::{Address, EndpointName};
+use crate::clock::{Clock, within};
+use crate::codec::Codec;
+use crate::endpoint::EndpointError;
+use crate::endpoint::dispatcher::DispatchQueue;
+use crate::endpoint::locks::KeyedLocks;
+use crate::endpoint::marks::Marks;
+use crate::endpoint::registry::Registry;
+use crate::endpoint::relay::RelaySignal;
+use crate::endpoint::settings::Settings;
+use crate::endpoint::stats::Counters;
+use crate::ids::Randomness;
+use crate::pipeline::PipelineStep;
+use crate::store::{LoadRequest, Loaded, Store, StoreError, StoreErrorKind, UnitOfWork};
+use crate::transport::Transport;
+
+/// Everything that handling, dispatching and relaying need.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: EndpointName,
+    pub(crate) error_queue: Address,
+    pub(crate) host: String,
+    pub(crate) settings: Settings,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) store: Option<Arc<dyn Store>>,
+    pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) randomness: Arc<dyn Randomness>,
+    pub(crate) routes: BTreeMap<String, Address>,
+    pub(crate) steps: Vec<Arc<dyn PipelineStep>>,
+    pub(crate) registry: Registry,
+    pub(crate) locks: KeyedLocks,
+    pub(crate) queue: DispatchQueue,
+    pub(crate) marks: Marks,
+    pub(crate) relay: RelaySignal,
+    pub(crate) counters: Counters,
+    pub(crate) fatal: Fatal,
+}
+
+impl Shared {
+    /// Whether an acknowledgement may go out right after a commit.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.store
+            .as_ref()
+            .is_some_and(|store| store.durability() > crate::store::Durability::Memory)
+    }
+
+    /// Loads within the time limit; a fatal error stops the endpoint.
+    pub(crate) async fn load(&self, store: &dyn Store, request: &LoadRequest) -> Result<Loaded, StoreError> {
+        let answer = within(&*self.clock, self.settings.call_limit, store.load(request)).await;
+        self.watch(answer.unwrap_or_else(|| Err(too_slow(StoreErrorKind::Unavailable, "load"))))
+    }
+
+    /// Commits within the time limit; marks that wait ride along. A fatal error stops the endpoint.
+    pub(crate) async fn commit(&self, store: &dyn Store, mut work: UnitOfWork) -> Result<(), StoreError> {
+        let own = work.pending.len();
+        work.pending.extend(self.marks.take());
+        let marks = work.pending[own..].to_vec();
+        let answer = within(&*self.clock, self.settings.call_limit, store.commit(work)).await;
+        let result = self.watch(answer.unwrap_or_else(|| Err(too_slow(StoreErrorKind::Unknown, "commit"))));
+        if result.is_err() {
+            self.marks.put_back(marks);
+        }
+        result
+    }
+
+    fn watch<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &result
+            && error.is_fatal()
+        {
+            self.fatal
+                .raise(EndpointError::store(format!("use the store: {error}")));
+        }
+        result
+    }
+}
+
+fn too_slow(kind: StoreErrorKind, what: &str) -> StoreError {
+    StoreError::new(
+        kind,
+        format!("{what} within the time limit of one call; the store is too slow or does not answer"),
+    )
+}
+
+/// An error that stops the endpoint: the first one counts.
+#[derive(Debug, Default)]
+pub(crate) struct Fatal {
+    error: Mutex<Option<EndpointError>>,
+    notify: Notify,
+}
+
+impl Fatal {
+    fn lock(&self) -> MutexGuard<'_, Option<EndpointError>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn raise(&self, error: EndpointError) {
+        tracing::error!(%error, "the endpoint stops");
+        self.lock().get_or_insert(error);
+        self.notify.notify_one();
+    }
+
+    /// Resolves when an error was raised.
+    pub(crate) async fn raised(&self) -> EndpointError {
+        loop {
+            if let Some(error) = self.lock().take() {
+                return error;
+            }
+            self.notify.notified().await;
+        }
+    }
+}

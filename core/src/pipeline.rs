@@ -1,0 +1,50 @@
+//! Steps that every message of an endpoint passes on its way in and out.
+
+use crate::envelope::Envelope;
+use crate::handler::HandlerResult;
+
+/// Looks at, checks or changes messages before they are handled and after they are recorded: signatures, tenants,
+/// tracing, ordering keys. Object safe; steps run in the order in which they were added, on the way out in reverse.
+///
+/// A step is synchronous and repeatable: a retry passes it again, and must come out the same.
+///
+/// ```
+/// use longhaul_core::envelope::Envelope;
+/// use longhaul_core::handler::{HandlerError, HandlerResult};
+/// use longhaul_core::pipeline::PipelineStep;
+///
+/// #[derive(Debug)]
+/// struct OnlyOurTenant;
+///
+/// impl PipelineStep for OnlyOurTenant {
+///     fn name(&self) -> &str { "only our tenant" }
+///     fn incoming(&self, envelope: &mut Envelope) -> HandlerResult {
+///         match envelope.headers.get("tenant") {
+///             Some("acme") => Ok(()),
+///             other => Err(HandlerError::permanent(format!("handle a message of tenant {other:?}"))),
+///         }
+///     }
+/// }
+/// ```
+pub trait PipelineStep: std::fmt::Debug + Send + Sync + 'static {
+    /// What the step is called in logs.
+    fn name(&self) -> &str;
+
+    /// A message that came in and was read.
+    ///
+    /// # Errors
+    /// Treated as if the handler had failed with it.
+    fn incoming(&self, envelope: &mut Envelope) -> HandlerResult {
+        let _ = envelope;
+        Ok(())
+    }
+
+    /// A message that is about to be committed and sent.
+    ///
+    /// # Errors
+    /// Treated as if the handler had failed with it.
+    fn outgoing(&self, envelope: &mut Envelope) -> HandlerResult {
+        let _ = envelope;
+        Ok(())
+    }
+}
