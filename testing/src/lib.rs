@@ -1,3 +1,5 @@
 //! Testing Longhaul sagas, transports and stores: scenarios and contract suites.
 
 pub mod virtual_time;
+
+pub mod store_suite;
