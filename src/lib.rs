@@ -1,1 +1,80 @@
-//! Longhaul: sagas over message brokers.
+//! Longhaul: sagas over message brokers, with exactly-once effects.
+//!
+//! Write a saga as a plain Rust type, run it as an endpoint, and get durable state, an inbox and an outbox, timeouts up
+//! to 8.5 years and beyond, compensation, retries and an error queue. With nothing installed it runs on an embedded
+//! broker and [sled](https://docs.rs/sled); on RabbitMQ it runs unchanged (feature `rabbitmq`).
+//!
+//! Begin with [`prelude`], [`endpoint::Endpoint`] and [`sagas`]. The guide is in `docs/guide`, and every file in
+//! `examples` is a short tour.
+//!
+//! ```
+//! use longhaul::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Command, Serialize, Deserialize)]
+//! #[message("greeter.greet.v1")]
+//! struct Greet { name: String }
+//!
+//! struct Greeter;
+//!
+//! impl Handler<Greet> for Greeter {
+//!     async fn handle(&self, greet: Greet, _ctx: &mut Context) -> HandlerResult {
+//!         println!("Hello, {}!", greet.name);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[cfg(feature = "embedded")]
+//! # async fn run() -> Result<(), longhaul::Error> {
+//! Endpoint::builder("greeter")
+//!     .transport(LocalBroker::in_memory(std::sync::Arc::new(SystemClock)))
+//!     .persistence(Memory::new())
+//!     .handler::<Greet>(Greeter)
+//!     .run_until(longhaul::stop_signal())
+//!     .await
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `embedded` (default): the embedded broker, the sled store, the memory store.
+//! - `rabbitmq`: endpoints on RabbitMQ.
+//! - `testing`: scenarios for sagas, virtual time, and the contract suites for transports and stores.
+
+pub use longhaul_core::{
+    Command, Event, Message, address, clock, codec, endpoint, envelope, handler, headers, ids, limits, message, outbound,
+    pipeline, reason, recoverability, stateful, store, transport,
+};
+pub use longhaul_core::{endpoint::EndpointError as Error, signals::stop_signal};
+pub use longhaul_sagas as sagas;
+#[cfg(feature = "testing")]
+pub use longhaul_testing as testing;
+
+#[cfg(feature = "embedded")]
+pub use longhaul_embedded as embedded;
+#[cfg(feature = "embedded")]
+pub use longhaul_local as local;
+#[cfg(feature = "embedded")]
+pub use longhaul_memory as memory;
+#[cfg(feature = "rabbitmq")]
+pub use longhaul_rabbitmq as rabbitmq;
+#[cfg(feature = "embedded")]
+pub use longhaul_sled as sled;
+
+pub mod prelude {
+    //! What most endpoints need: `use longhaul::prelude::*;`.
+
+    pub use longhaul_core::clock::{Clock, SystemClock, Timestamp};
+    pub use longhaul_core::endpoint::{Endpoint, Session};
+    pub use longhaul_core::handler::{Context, Handler, HandlerError, HandlerResult};
+    pub use longhaul_core::ids::MessageId;
+    pub use longhaul_core::recoverability::RetryPolicy;
+    pub use longhaul_core::{Command, Event, Message};
+
+    #[cfg(feature = "embedded")]
+    pub use longhaul_embedded::Database;
+    #[cfg(feature = "embedded")]
+    pub use longhaul_local::LocalBroker;
+    #[cfg(feature = "embedded")]
+    pub use longhaul_memory::Memory;
+}

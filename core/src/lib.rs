@@ -29,6 +29,7 @@ pub mod outbound;
 pub mod pipeline;
 pub mod reason;
 pub mod recoverability;
+pub mod signals;
 pub mod stateful;
 pub mod store;
 pub mod transport;

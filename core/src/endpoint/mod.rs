@@ -174,3 +174,15 @@ impl fmt::Display for EndpointError {
 }
 
 impl std::error::Error for EndpointError {}
+
+impl From<crate::transport::TransportError> for EndpointError {
+    fn from(error: crate::transport::TransportError) -> Self {
+        Self::new(EndpointErrorKind::Transport, error.to_string())
+    }
+}
+
+impl From<crate::store::StoreError> for EndpointError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::new(EndpointErrorKind::Store, error.to_string())
+    }
+}
