@@ -1,0 +1,314 @@
+//! One queue: what waits, in which order, what is being handled and by whom. No locks, no time of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use longhaul_core::clock::Timestamp;
+use longhaul_core::transport::ReceiverOptions;
+use tokio::sync::Notify;
+
+use crate::content::Content;
+use crate::link::Link;
+
+/// A message in one queue.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// Names it within its queue; grows in the order of acceptance.
+    pub(crate) sequence: u64,
+    pub(crate) content: Arc<Content>,
+    /// Not before this time.
+    pub(crate) due: Option<Timestamp>,
+    /// How often it was handed out.
+    pub(crate) deliveries: u32,
+}
+
+/// A message that can be handed out, and its place in the line.
+#[derive(Debug)]
+struct Ready {
+    place: u64,
+    message: Message,
+}
+
+#[derive(Debug)]
+struct Unsettled {
+    receiver: u64,
+    place: u64,
+    message: Message,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    options: ReceiverOptions,
+    unsettled: usize,
+    link: Arc<Link>,
+}
+
+/// What a receiver finds.
+#[derive(Debug)]
+pub(crate) enum Take {
+    /// A message, to be settled under the tag.
+    Message(Taken),
+    /// It holds as many as it may.
+    Full,
+    /// Nothing yet; the next delayed one is due then.
+    Empty(Option<Timestamp>),
+    /// The receiver, or its queue, is gone.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) tag: u64,
+    pub(crate) content: Arc<Content>,
+    pub(crate) redeliveries: u32,
+}
+
+/// How many messages a queue holds: see [`LocalBroker::queue_lengths`](crate::LocalBroker::queue_lengths).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueLength {
+    /// Ready to be handed out now.
+    pub ready: usize,
+    /// Waiting for their time.
+    pub delayed: usize,
+    /// Handed out and not yet settled.
+    pub unsettled: usize,
+}
+
+impl QueueLength {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> usize {
+        self.ready + self.delayed + self.unsettled
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// By place.
+    ready: VecDeque<Ready>,
+    delayed: BTreeMap<(Timestamp, u64), Message>,
+    unsettled: BTreeMap<u64, Unsettled>,
+    consumers: BTreeMap<u64, Consumer>,
+    /// Accepted, and not in the lines yet.
+    reserved: usize,
+    bytes: usize,
+    /// The last number given to a sequence, a place, a tag or a receiver.
+    last: u64,
+    pub(crate) arrived: Arc<Notify>,
+}
+
+impl Queue {
+    /// The next number of this queue.
+    pub(crate) const fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// All messages that it answers for.
+    pub(crate) fn len(&self) -> usize {
+        self.ready.len() + self.delayed.len() + self.unsettled.len() + self.reserved
+    }
+
+    /// Their bytes.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn lengths(&mut self, now: Timestamp) -> QueueLength {
+        self.promote(now, true);
+        QueueLength {
+            ready: self.ready.len(),
+            delayed: self.delayed.len(),
+            unsettled: self.unsettled.len(),
+        }
+    }
+
+    /// Makes room for a message that is accepted and joins later, or never.
+    pub(crate) fn reserve(&mut self, content: &Arc<Content>, due: Option<Timestamp>) -> Message {
+        self.reserved += 1;
+        self.bytes += content.bytes();
+        Message {
+            sequence: self.number(),
+            content: Arc::clone(content),
+            due,
+            deliveries: 0,
+        }
+    }
+
+    /// A message for which room was made joins the line.
+    pub(crate) fn join(&mut self, message: Message, now: Timestamp) {
+        self.reserved -= 1;
+        self.line_up(message, now);
+    }
+
+    fn line_up(&mut self, message: Message, now: Timestamp) {
+        match message.due.filter(|due| *due > now) {
+            Some(due) => self.delay(due, message),
+            None => {
+                // Who was due earlier was here earlier; who is due at this very instant comes after.
+                self.promote(now, false);
+                let place = self.number();
+                self.ready.push_back(Ready { place, message });
+                self.arrived.notify_one();
+            }
+        }
+    }
+
+    fn delay(&mut self, due: Timestamp, message: Message) {
+        let key = (due, message.sequence);
+        self.delayed.insert(key, message);
+        if self
+            .delayed
+            .first_key_value()
+            .is_some_and(|(first, _)| *first == key)
+        {
+            // Everybody who waits for a later time must wait for this one instead.
+            self.arrived.notify_waiters();
+        }
+    }
+
+    fn promote(&mut self, now: Timestamp, this_instant_too: bool) {
+        while let Some(first) = self.delayed.first_entry() {
+            let due = first.key().0;
+            if due > now || (due == now && !this_instant_too) {
+                return;
+            }
+            let message = first.remove();
+            let place = self.number();
+            self.ready.push_back(Ready { place, message });
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Lets a receiver in, unless somebody wants to be alone.
+    pub(crate) fn enter(&mut self, options: ReceiverOptions, link: &Arc<Link>) -> Option<u64> {
+        let alone = options.exclusive || self.consumers.values().any(|other| other.options.exclusive);
+        if alone && !self.consumers.is_empty() {
+            return None;
+        }
+        let receiver = self.number();
+        let consumer = Consumer {
+            options,
+            unsettled: 0,
+            link: Arc::clone(link),
+        };
+        self.consumers.insert(receiver, consumer);
+        Some(receiver)
+    }
+
+    /// A receiver goes; what it holds comes back.
+    pub(crate) fn leave(&mut self, receiver: u64) {
+        let Some(consumer) = self.consumers.remove(&receiver) else {
+            return;
+        };
+        let back = self.unsettled.extract_if(.., |_, held| held.receiver == receiver);
+        let back: Vec<Unsettled> = back.map(|(_, held)| held).collect();
+        for held in back {
+            self.put_back(held.place, held.message);
+        }
+        consumer.link.lose();
+    }
+
+    pub(crate) fn take(&mut self, receiver: u64, now: Timestamp) -> Take {
+        self.promote(now, true);
+        let Some(consumer) = self.consumers.get_mut(&receiver) else {
+            return Take::Gone;
+        };
+        if consumer.unsettled >= usize::from(consumer.options.prefetch) {
+            return Take::Full;
+        }
+        let Some(Ready { place, mut message }) = self.ready.pop_front() else {
+            return Take::Empty(self.delayed.first_key_value().map(|((due, _), _)| *due));
+        };
+        consumer.unsettled += 1;
+        let tag = self.number();
+        let taken = Taken {
+            tag,
+            content: Arc::clone(&message.content),
+            redeliveries: message.deliveries,
+        };
+        message.deliveries = message.deliveries.saturating_add(1);
+        let held = Unsettled {
+            receiver,
+            place,
+            message,
+        };
+        self.unsettled.insert(tag, held);
+        Take::Message(taken)
+    }
+
+    /// The message is done with. `None`: the right to say so was lost.
+    pub(crate) fn finish(&mut self, tag: u64) -> Option<Message> {
+        let held = self.let_go(tag)?;
+        self.bytes -= held.message.content.bytes();
+        Some(held.message)
+    }
+
+    /// The message comes again, at its old place or not before `due`. `None`: the right to say so was lost.
+    pub(crate) fn give_back(&mut self, tag: u64, due: Option<Timestamp>) -> Option<&Message> {
+        let Unsettled {
+            place, mut message, ..
+        } = self.let_go(tag)?;
+        let Some(due) = due else {
+            let at = self.put_back(place, message);
+            return self.ready.get(at).map(|ready| &ready.message);
+        };
+        message.due = Some(due);
+        let key = (due, message.sequence);
+        self.delay(due, message);
+        self.delayed.get(&key)
+    }
+
+    fn let_go(&mut self, tag: u64) -> Option<Unsettled> {
+        let held = self.unsettled.remove(&tag)?;
+        if let Some(consumer) = self.consumers.get_mut(&held.receiver) {
+            consumer.unsettled -= 1;
+            consumer.link.free();
+        }
+        Some(held)
+    }
+
+    fn put_back(&mut self, place: u64, message: Message) -> usize {
+        let at = self.ready.partition_point(|ready| ready.place < place);
+        self.ready.insert(at, Ready { place, message });
+        self.arrived.notify_one();
+        at
+    }
+
+    /// The messages that nobody holds, in the order in which they would come.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Message> {
+        self.ready
+            .iter()
+            .map(|ready| &ready.message)
+            .chain(self.delayed.values())
+    }
+
+    /// Takes out one that nobody holds.
+    pub(crate) fn remove(&mut self, sequence: u64) -> Option<Message> {
+        let message = match self
+            .ready
+            .iter()
+            .position(|ready| ready.message.sequence == sequence)
+        {
+            Some(at) => self.ready.remove(at).map(|ready| ready.message),
+            None => {
+                let key = self
+                    .delayed
+                    .iter()
+                    .find(|(_, message)| message.sequence == sequence);
+                let key = key.map(|(key, _)| *key)?;
+                self.delayed.remove(&key)
+            }
+        }?;
+        self.bytes -= message.content.bytes();
+        Some(message)
+    }
+
+    /// The queue is deleted: whoever waits is told.
+    pub(crate) fn dismiss(&mut self) {
+        while let Some((_, consumer)) = self.consumers.pop_first() {
+            consumer.link.lose();
+        }
+        self.arrived.notify_waiters();
+    }
+}

@@ -1,0 +1,107 @@
+//! Creating and checking queues and subscriptions.
+
+use longhaul_core::transport::{Report, Subscription, Topology, TransportError, TransportErrorKind};
+
+use crate::state::State;
+
+/// The longest name of an event, in bytes.
+const MAX_EVENT_BYTES: usize = 512;
+
+/// Creates what is missing and removes what is retired.
+pub(crate) fn declare(state: &mut State, topology: &Topology) -> Result<Report, TransportError> {
+    let mut report = Report::default();
+    for queue in topology.queues.iter().chain(&topology.error_queues) {
+        state.queues.entry(queue.clone()).or_default();
+        report.present.push(present_queue(queue.as_str()));
+    }
+    for subscription in &topology.subscriptions {
+        check_subscription(state, subscription)?;
+    }
+    for Subscription { event, queue } in &topology.retired {
+        if let Some(queues) = state.subscriptions.get_mut(event) {
+            queues.remove(queue);
+            if queues.is_empty() {
+                state.subscriptions.remove(event);
+            }
+        }
+    }
+    for subscription in &topology.subscriptions {
+        let queues = state.subscriptions.entry(subscription.event.clone()).or_default();
+        queues.insert(subscription.queue.clone());
+        report.present.push(present_subscription(subscription));
+    }
+    Ok(report)
+}
+
+/// Checks, and changes nothing.
+pub(crate) fn verify(state: &State, topology: &Topology) -> Result<Report, TransportError> {
+    let mut report = Report::default();
+    let mut missing = Vec::new();
+    for queue in topology.queues.iter().chain(&topology.error_queues) {
+        if state.queues.contains_key(queue) {
+            report.present.push(present_queue(queue.as_str()));
+        } else {
+            missing.push(present_queue(queue.as_str()));
+        }
+    }
+    for subscription in &topology.subscriptions {
+        if is_subscribed(state, subscription) {
+            report.present.push(present_subscription(subscription));
+        } else {
+            missing.push(present_subscription(subscription));
+        }
+    }
+    for retired in topology
+        .retired
+        .iter()
+        .filter(|retired| is_subscribed(state, retired))
+    {
+        let left = present_subscription(retired);
+        report
+            .unverified
+            .push(format!("{left}, which is retired, is still there"));
+    }
+    if missing.is_empty() {
+        return Ok(report);
+    }
+    Err(TransportError::new(
+        TransportErrorKind::Topology,
+        format!(
+            "verify the topology: missing: {}; prepare it with `Declare::Declare`",
+            missing.join(", ")
+        ),
+    ))
+}
+
+fn check_subscription(state: &State, subscription: &Subscription) -> Result<(), TransportError> {
+    let error = |why: &str| {
+        let what = present_subscription(subscription);
+        Err(TransportError::new(
+            TransportErrorKind::Topology,
+            format!("prepare {what}: {why}"),
+        ))
+    };
+    if subscription.event.len() > MAX_EVENT_BYTES {
+        return error("the event's name is over 512 bytes; shorten it");
+    }
+    if !state.queues.contains_key(&subscription.queue) {
+        return error("there is no such queue; name it in the topology too");
+    }
+    Ok(())
+}
+
+fn is_subscribed(state: &State, subscription: &Subscription) -> bool {
+    let queues = state.subscriptions.get(&subscription.event);
+    queues.is_some_and(|queues| queues.contains(&subscription.queue))
+}
+
+fn present_queue(queue: &str) -> String {
+    format!("queue {queue:?}")
+}
+
+fn present_subscription(subscription: &Subscription) -> String {
+    format!(
+        "subscription of {:?} to {:?}",
+        subscription.queue, subscription.event
+    )
+}
