@@ -1,0 +1,172 @@
+//! Makes a plan true on the broker, or checks that it is.
+
+mod request;
+
+use futures_util::future::join_all;
+use lapin::Channel;
+use longhaul_core::transport::{TransportError, TransportErrorKind};
+use request::Object;
+
+use crate::{
+    fault::{Fault, FaultKind, within},
+    link::Link,
+    plan::{Binding, Exchange, Plan},
+    timing::Timing,
+};
+
+/// Declares over one connection. The broker closes the channel on every refusal, so channels come and go.
+pub(crate) struct Declarer<'a> {
+    link: &'a Link,
+    timing: &'a Timing,
+    channel: Option<Channel>,
+}
+
+impl<'a> Declarer<'a> {
+    pub(crate) fn new(link: &'a Link, timing: &'a Timing) -> Self {
+        Self {
+            link,
+            timing,
+            channel: None,
+        }
+    }
+
+    /// Creates what is missing. What exists with other arguments is an error that says how to migrate.
+    pub(crate) async fn create(&mut self, plan: &Plan) -> Result<(), TransportError> {
+        let exchanges: Vec<_> = plan.exchanges.iter().map(Object::Exchange).collect();
+        self.declare_all(&exchanges).await?;
+        let queues: Vec<_> = plan.queues.iter().map(Object::Queue).collect();
+        self.declare_all(&queues).await?;
+        let bindings: Vec<_> = plan.bindings.iter().map(Object::Binding).collect();
+        self.declare_all(&bindings).await
+    }
+
+    /// Takes bindings away; those that are not there don't matter.
+    pub(crate) async fn unbind(&mut self, bindings: &[Binding]) -> Result<(), TransportError> {
+        for binding in bindings {
+            let channel = self
+                .channel()
+                .await
+                .map_err(|fault| fault.while_doing("open a channel"))?;
+            match within(
+                self.timing.answer,
+                "unbinding",
+                request::unbind(&channel, binding),
+            )
+            .await
+            {
+                Ok(()) => {}
+                Err(fault) if fault.kind == FaultKind::NotFound => {}
+                Err(fault) => return Err(fault.while_doing(&format!("unbind from `{}`", binding.source))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks exchanges and queues, creating nothing, and lists all that is wrong together.
+    ///
+    /// Bindings can't be read over AMQP.
+    pub(crate) async fn verify(&mut self, plan: &Plan) -> Result<(), TransportError> {
+        let mut problems = Vec::new();
+        let exchanges = plan.exchanges.iter().map(Object::Exchange);
+        for object in exchanges.chain(plan.queues.iter().map(Object::Queue)) {
+            let channel = self
+                .channel()
+                .await
+                .map_err(|fault| fault.while_doing("open a channel"))?;
+            match within(self.timing.answer, "a check", object.verify(&channel)).await {
+                Ok(()) => {}
+                Err(fault) if fault.is_lasting() => {
+                    problems.push(format!("{}: {}", object.name(), fault.text))
+                }
+                Err(fault) => return Err(fault.while_doing(&format!("check {}", object.name()))),
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let list = problems.join("; ");
+        Err(TransportError::new(
+            TransportErrorKind::Topology,
+            format!("find everything as it should be: {list}. Create what is missing with Declare::Declare"),
+        ))
+    }
+
+    /// How many messages and consumers a queue has.
+    pub(crate) async fn look_at(&mut self, queue: &str) -> Result<(u32, u32), Fault> {
+        let channel = self.channel().await?;
+        within(
+            self.timing.answer,
+            "a look at a queue",
+            request::passive_queue(&channel, queue),
+        )
+        .await
+    }
+
+    /// Creates one exchange, or checks that it is there.
+    pub(crate) async fn exchange(&mut self, exchange: &Exchange, create: bool) -> Result<(), Fault> {
+        let channel = self.channel().await?;
+        if create {
+            within(
+                self.timing.answer,
+                "declaring an exchange",
+                Object::Exchange(exchange).declare(&channel),
+            )
+            .await
+        } else {
+            within(
+                self.timing.answer,
+                "a look at an exchange",
+                request::passive_exchange(&channel, exchange),
+            )
+            .await
+        }
+    }
+
+    /// Makes one binding.
+    pub(crate) async fn binding(&mut self, binding: &Binding) -> Result<(), Fault> {
+        let channel = self.channel().await?;
+        within(
+            self.timing.answer,
+            "binding",
+            Object::Binding(binding).declare(&channel),
+        )
+        .await
+    }
+
+    /// A channel that works: the broker closes one with every refusal.
+    async fn channel(&mut self) -> Result<Channel, Fault> {
+        let channel = match self.channel.take() {
+            Some(channel) if channel.status().connected() => channel,
+            _ => self.link.channel().await?,
+        };
+        self.channel = Some(channel.clone());
+        Ok(channel)
+    }
+
+    /// Sends all requests, then waits for all answers: one round trip instead of one each.
+    async fn declare_all(&mut self, objects: &[Object<'_>]) -> Result<(), TransportError> {
+        let channel = self
+            .channel()
+            .await
+            .map_err(|fault| fault.while_doing("open a channel"))?;
+        let limit = self.timing.answer;
+        let requests = objects
+            .iter()
+            .map(|object| within(limit, "a declaration", object.declare(&channel)));
+        let answers = join_all(requests).await;
+        let faults = || {
+            objects
+                .iter()
+                .zip(&answers)
+                .filter_map(|(object, answer)| Some((object, answer.as_ref().err()?)))
+        };
+        // One refusal closes the channel and fails the others too: name the one that was refused.
+        match faults()
+            .find(|(_, fault)| fault.kind != FaultKind::Lost)
+            .or_else(|| faults().next())
+        {
+            Some((object, fault)) => Err(fault.while_doing(&format!("declare {}", object.name()))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Headers as AMQP properties, and back.
+//!
+//! The message id, content type, type, correlation and reply address have properties of their own in AMQP, so that
+//! programs without this library read and write them in their usual place; all other headers are texts in the header
+//! table. On receipt scalars become texts; tables, arrays and bytes that are not text are left out of the headers but
+//! kept with the message, so that passing it on, to the error queue for one, changes nothing.
+
+use std::borrow::Cow;
+
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, LongString, ShortString},
+};
+use longhaul_core::{
+    clock::Timestamp,
+    envelope::{Envelope, Incoming, Native},
+    headers,
+};
+
+/// Kept on the broker's disk.
+const PERSISTENT: u8 = 2;
+/// The longest short string of AMQP: names and most properties.
+const SHORT_STRING_BYTES: usize = 255;
+/// What the rest of a content header frame takes, generously.
+const FRAME_REST_BYTES: usize = 64;
+/// In front of the name of a header that the broker would act on.
+const ESCAPE: &str = "longhaul.escaped.";
+
+/// The properties as they came, for passing the message on.
+struct Came(BasicProperties);
+
+/// Why a message can't be put into AMQP's form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// A header's name does not fit into a short string.
+    LongName(usize),
+    /// All headers together don't fit into one frame.
+    TooLarge { bytes: usize, most: usize },
+}
+
+/// The properties of a message to publish; `frame_bytes` is the largest frame of the connection.
+pub(crate) fn outgoing(envelope: &Envelope, frame_bytes: usize) -> Result<BasicProperties, Misfit> {
+    let came = envelope
+        .native
+        .as_ref()
+        .and_then(Native::downcast::<Came>)
+        .map(|came| &came.0);
+    let mut properties = came.map(kept).unwrap_or_default().with_delivery_mode(PERSISTENT);
+    let mut table = came.map(untold).unwrap_or_default();
+    for (name, value) in envelope.headers.iter() {
+        if name.len() > SHORT_STRING_BYTES - ESCAPE.len() {
+            return Err(Misfit::LongName(name.len()));
+        }
+        let text = if has_property(name) {
+            ShortString::try_new(value).ok()
+        } else {
+            None
+        };
+        properties = match (name, text) {
+            (headers::CONTENT_TYPE, Some(text)) => properties.with_content_type(text),
+            (headers::TYPE, Some(text)) => properties.with_type(text),
+            (headers::CORRELATION, Some(text)) => properties.with_correlation_id(text),
+            (headers::REPLY_TO, Some(text)) => properties.with_reply_to(text),
+            _ => {
+                table.insert(escaped(name), as_it_came(came, name, value));
+                properties
+            }
+        };
+        if let (headers::TIME_SENT, Ok(sent)) = (name, Timestamp::parse(value)) {
+            let seconds = u64::try_from(sent.as_micros() / 1_000_000).unwrap_or(0);
+            properties = properties.with_timestamp(seconds);
+        }
+    }
+    if let Ok(id) = ShortString::try_new(envelope.id.as_str()) {
+        properties = properties.with_message_id(id);
+    }
+    properties = properties.with_headers(table);
+    let (bytes, most) = (
+        encoded_bytes(&properties),
+        frame_bytes.saturating_sub(FRAME_REST_BYTES),
+    );
+    if bytes > most {
+        return Err(Misfit::TooLarge { bytes, most });
+    }
+    Ok(properties)
+}
+
+/// A message as it came, and how often the broker says it was delivered before.
+pub(crate) fn incoming(properties: BasicProperties, body: Vec<u8>, redelivered: bool) -> (Incoming, u32) {
+    let mut found = Vec::new();
+    let mut redeliveries = u32::from(redelivered);
+    let in_properties = [
+        (headers::CONTENT_TYPE, properties.content_type()),
+        (headers::TYPE, properties.kind()),
+        (headers::CORRELATION, properties.correlation_id()),
+        (headers::REPLY_TO, properties.reply_to()),
+    ];
+    for (name, value) in in_properties {
+        if let Some(value) = value {
+            found.push((name.to_owned(), value.as_str().as_bytes().to_vec()));
+        }
+    }
+    for (name, value) in properties.headers().iter().flatten() {
+        if let "x-delivery-count" | "x-acquired-count" = name.as_str() {
+            redeliveries = redeliveries.max(count(value));
+        }
+        if is_brokers_own(name.as_str()) {
+            continue;
+        }
+        if let Some(bytes) = scalar(value) {
+            found.push((unescaped(name.as_str()).to_owned(), bytes.into_owned()));
+        }
+    }
+    let id = properties
+        .message_id()
+        .as_ref()
+        .map(|id| id.as_str().as_bytes().to_vec());
+    let native = Some(Native::new(Came(properties)));
+    (
+        Incoming {
+            id,
+            headers: found,
+            body: body.into(),
+            native,
+        },
+        redeliveries,
+    )
+}
+
+fn has_property(name: &str) -> bool {
+    [
+        headers::CONTENT_TYPE,
+        headers::TYPE,
+        headers::CORRELATION,
+        headers::REPLY_TO,
+    ]
+    .contains(&name)
+}
+
+/// Properties that stay when a message is passed on. An expiration would end the copy in the error queue, and a user
+/// id other than ours closes the channel.
+fn kept(came: &BasicProperties) -> BasicProperties {
+    let mut kept = BasicProperties::default();
+    if let Some(encoding) = came.content_encoding() {
+        kept = kept.with_content_encoding(encoding.clone());
+    }
+    if let Some(priority) = came.priority() {
+        kept = kept.with_priority(*priority);
+    }
+    if let Some(timestamp) = came.timestamp() {
+        kept = kept.with_timestamp(*timestamp);
+    }
+    if let Some(application) = came.app_id() {
+        kept = kept.with_app_id(application.clone());
+    }
+    kept
+}
+
+/// Headers that the envelope can't show: tables, arrays, and bytes that are not text.
+fn untold(came: &BasicProperties) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (name, value) in came.headers().iter().flatten() {
+        let told = scalar(value).is_some_and(|bytes| std::str::from_utf8(&bytes).is_ok());
+        if !told && !is_brokers_own(name.as_str()) && name.as_str().len() <= SHORT_STRING_BYTES - ESCAPE.len()
+        {
+            table.insert(escaped(unescaped(name.as_str())), value.clone());
+        }
+    }
+    table
+}
+
+/// The value in the type it came in, where its text is unchanged.
+fn as_it_came(came: Option<&BasicProperties>, name: &str, text: &str) -> AMQPValue {
+    came.and_then(|came| came.headers().as_ref())
+        .and_then(|table| table.inner().get(name))
+        .filter(|value| scalar(value).is_some_and(|bytes| *bytes == *text.as_bytes()))
+        .cloned()
+        .unwrap_or_else(|| AMQPValue::LongString(LongString::from(text.as_bytes())))
+}
+
+/// The text of a scalar. Points in time are written as the headers of this library write them.
+fn scalar(value: &AMQPValue) -> Option<Cow<'_, [u8]>> {
+    let text = match value {
+        AMQPValue::LongString(text) => return Some(Cow::Borrowed(text.as_bytes())),
+        AMQPValue::ByteArray(bytes) => return Some(Cow::Borrowed(bytes.as_slice())),
+        AMQPValue::ShortString(text) => return Some(Cow::Borrowed(text.as_str().as_bytes())),
+        AMQPValue::Boolean(value) => value.to_string(),
+        AMQPValue::ShortShortInt(value) => value.to_string(),
+        AMQPValue::ShortShortUInt(value) => value.to_string(),
+        AMQPValue::ShortInt(value) => value.to_string(),
+        AMQPValue::ShortUInt(value) => value.to_string(),
+        AMQPValue::LongInt(value) => value.to_string(),
+        AMQPValue::LongUInt(value) => value.to_string(),
+        AMQPValue::LongLongInt(value) => value.to_string(),
+        AMQPValue::Float(value) => value.to_string(),
+        AMQPValue::Double(value) => value.to_string(),
+        AMQPValue::DecimalValue(value) => format!("{}e-{}", value.value, value.scale),
+        AMQPValue::Timestamp(seconds) => {
+            let micros = i64::try_from(*seconds)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1_000_000);
+            Timestamp::from_micros(micros).to_string()
+        }
+        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) | AMQPValue::Void => return None,
+    };
+    Some(Cow::Owned(text.into_bytes()))
+}
+
+fn count(value: &AMQPValue) -> u32 {
+    let text = scalar(value).unwrap_or_default();
+    std::str::from_utf8(&text)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+/// What the broker adds on its way: not a part of the message.
+fn is_brokers_own(name: &str) -> bool {
+    name.starts_with("x-death")
+        || name.starts_with("x-first-death-")
+        || name.starts_with("x-last-death-")
+        || name == "x-delivery-count"
+        || name == "x-acquired-count"
+}
+
+/// Headers that the broker acts on (`CC` sends copies, or closes the channel) and its own ones travel by another name.
+fn escaped(name: &str) -> ShortString {
+    let must = is_brokers_own(name) || name == "CC" || name == "BCC" || name.starts_with(ESCAPE);
+    let name = if must {
+        Cow::Owned(format!("{ESCAPE}{name}"))
+    } else {
+        Cow::Borrowed(name)
+    };
+    ShortString::try_new(name).unwrap_or_default()
+}
+
+fn unescaped(name: &str) -> &str {
+    name.strip_prefix(ESCAPE).unwrap_or(name)
+}
+
+/// How many bytes the properties take in a frame, a few more at most.
+fn encoded_bytes(properties: &BasicProperties) -> usize {
+    let shorts = [
+        properties.content_type(),
+        properties.content_encoding(),
+        properties.correlation_id(),
+        properties.reply_to(),
+        properties.message_id(),
+        properties.kind(),
+        properties.app_id(),
+    ];
+    let shorts: usize = shorts
+        .iter()
+        .map(|text| text.as_ref().map_or(0, |text| text.as_str().len() + 1))
+        .sum();
+    shorts + properties.headers().as_ref().map_or(0, table_bytes)
+}
+
+fn table_bytes(table: &FieldTable) -> usize {
+    4 + table
+        .into_iter()
+        .map(|(name, value)| 1 + name.as_str().len() + value_bytes(value))
+        .sum::<usize>()
+}
+
+fn value_bytes(value: &AMQPValue) -> usize {
+    1 + match value {
+        AMQPValue::LongString(text) => 4 + text.len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::FieldArray(items) => 4 + items.as_slice().iter().map(value_bytes).sum::<usize>(),
+        AMQPValue::FieldTable(table) => table_bytes(table),
+        _ => 8,
+    }
+}

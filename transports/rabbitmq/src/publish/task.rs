@@ -1,0 +1,326 @@
+//! The publisher task: connects, takes batches, publishes them in windows, answers.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use longhaul_core::{
+    clock::{Clock, Timestamp},
+    transport::{Accepted, TransportError, TransportErrorKind},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    BATCHES, Batch, Outcome, Outgoing, Publisher, Route, WINDOW_BYTES, WINDOW_MESSAGES,
+    session::{Obstacle, Session},
+    window::Verdict,
+};
+use crate::{
+    backoff::Backoff,
+    delay::DelayTopology,
+    fault::Fault,
+    health::HealthBoard,
+    link::{LinkState, Target},
+};
+
+/// What the publisher needs to know.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) target: Arc<Target>,
+    pub(crate) delays: DelayTopology,
+    /// Whether exchanges may be created.
+    pub(crate) create: Arc<AtomicBool>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) health: Arc<HealthBoard>,
+    pub(crate) refusing: Arc<Mutex<HashMap<String, Refusing>>>,
+    pub(crate) backoff: Backoff,
+}
+
+/// A queue that the broker takes nothing for, again and again: it is full, or it was declared and has no leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusing {
+    /// How many messages were refused since.
+    pub messages: u64,
+    /// Since when nothing was taken.
+    pub since: Timestamp,
+}
+
+/// How many refusing queues are remembered.
+const MOST_REFUSING: usize = 1000;
+
+/// Connects, and starts the publisher on that connection.
+///
+/// # Errors
+///
+/// The first connection can't be made.
+pub(crate) async fn start(settings: Settings) -> Result<Publisher, Fault> {
+    let session = Session::open(&settings.target, 0).await?;
+    settings.health.publishing(LinkState::Up);
+    let (sender, batches) = mpsc::channel(BATCHES);
+    let task = Task {
+        settings,
+        batches,
+        next: None,
+        attempts: 0,
+    };
+    tokio::spawn(task.run(Some(session)));
+    Ok(Publisher(sender))
+}
+
+struct Task {
+    settings: Settings,
+    batches: mpsc::Receiver<Batch>,
+    /// Taken, but it did not fit into the window.
+    next: Option<Batch>,
+    attempts: usize,
+}
+
+/// What happened while there was nothing to publish.
+enum Idle {
+    Batch(Batch),
+    State(LinkState),
+    Closed,
+}
+
+impl Task {
+    async fn run(mut self, mut session: Option<Session>) {
+        loop {
+            let Some(live) = session.as_mut().filter(|session| session.is_up()) else {
+                drop(session.take());
+                if self.batches.is_closed() && self.batches.is_empty() {
+                    break;
+                }
+                session = self.connect().await;
+                continue;
+            };
+            match self.idle(live).await {
+                Idle::Closed => break,
+                Idle::Batch(batch) => {
+                    let window = self.fill(batch);
+                    if let Err(fault) = self.publish(live, window).await {
+                        tracing::warn!(reason = fault.text, "the connection for publishing is given up");
+                        self.settings.health.publishing(LinkState::Down(fault.text));
+                        session = None;
+                    }
+                }
+                Idle::State(state) => self.settings.health.publishing(state),
+            }
+        }
+        if let Some(session) = session {
+            session.link.close().await;
+        }
+        self.settings
+            .health
+            .publishing(LinkState::Down("the transport was closed".to_owned()));
+    }
+
+    /// One attempt to connect; when it fails, whoever waits is told and there is a pause.
+    async fn connect(&mut self) -> Option<Session> {
+        let first = self.attempts;
+        self.attempts = self.attempts.wrapping_add(1);
+        match Session::open(&self.settings.target, first).await {
+            Ok(session) => {
+                self.settings.backoff.reset();
+                self.settings.health.publishing(LinkState::Up);
+                tracing::info!("connected again for publishing");
+                Some(session)
+            }
+            Err(fault) => {
+                self.settings
+                    .health
+                    .publishing(LinkState::Down(fault.text.clone()));
+                self.refuse_waiting(|| fault.while_doing("connect to the broker"));
+                let pause = self.settings.backoff.pause();
+                tracing::debug!(reason = fault.text, ?pause, "no connection for publishing");
+                tokio::time::sleep(pause).await;
+                None
+            }
+        }
+    }
+
+    /// Waits for a batch, a change of the connection's state, or the end.
+    async fn idle(&mut self, session: &Session) -> Idle {
+        if let Some(batch) = self.next.take() {
+            return Idle::Batch(batch);
+        }
+        let mut state = session.link.state();
+        state.mark_unchanged();
+        let now = state.borrow().clone();
+        if let LinkState::Blocked(why) = now {
+            return self.wait_until_unblocked(session, &why).await;
+        }
+        tokio::select! {
+            batch = self.batches.recv() => batch.map_or(Idle::Closed, Idle::Batch),
+            _ = state.changed() => { let state = state.borrow().clone(); Idle::State(state) }
+        }
+    }
+
+    /// While the broker takes nothing, nothing is written. Batches wait for as long as an answer may take.
+    async fn wait_until_unblocked(&mut self, session: &Session, why: &str) -> Idle {
+        self.settings
+            .health
+            .publishing(LinkState::Blocked(why.to_owned()));
+        let mut state = session.link.state();
+        let unblocked = state.wait_for(|state| !matches!(state, LinkState::Blocked(_)));
+        let limit = self.settings.target.timing.answer;
+        if let Ok(state) = tokio::time::timeout(limit, unblocked).await {
+            let state = state.map_or_else(
+                |_| LinkState::Down("the connection ended".to_owned()),
+                |state| state.clone(),
+            );
+            return Idle::State(state);
+        }
+        if self.batches.is_closed() && self.batches.is_empty() {
+            return Idle::Closed;
+        }
+        self.refuse_waiting(|| {
+            TransportError::new(
+                TransportErrorKind::Rejected,
+                format!("publish: the broker takes nothing for now ({why}); free memory or disk space there"),
+            )
+        });
+        Idle::State(LinkState::Blocked(why.to_owned()))
+    }
+
+    fn refuse_waiting(&mut self, error: impl Fn() -> TransportError) {
+        if let Some(batch) = self.next.take() {
+            batch.refuse(&error);
+        }
+        while let Ok(batch) = self.batches.try_recv() {
+            batch.refuse(&error);
+        }
+    }
+
+    /// Adds batches that are waiting, up to the size of a window.
+    fn fill(&mut self, first: Batch) -> Vec<Batch> {
+        let (mut messages, mut bytes) = (first.messages.len(), first.bytes());
+        let mut window = vec![first];
+        while let Ok(batch) = self.batches.try_recv() {
+            messages += batch.messages.len();
+            bytes += batch.bytes();
+            if messages > WINDOW_MESSAGES || bytes > WINDOW_BYTES {
+                self.next = Some(batch);
+                break;
+            }
+            window.push(batch);
+        }
+        window
+    }
+
+    async fn publish(&self, session: &mut Session, window: Vec<Batch>) -> Result<(), Fault> {
+        let create = self.settings.create.load(Ordering::Relaxed);
+        let all: Vec<&Outgoing> = window.iter().flat_map(|batch| &batch.messages).collect();
+        let obstacles = session
+            .prepare(
+                all.iter().map(|message| &message.to),
+                &self.settings.delays,
+                create,
+            )
+            .await;
+        let sent: Vec<&Outgoing> = all
+            .iter()
+            .copied()
+            .filter(|message| !obstacles.contains_key(&message.to))
+            .collect();
+        let (verdicts, fault) = session.send(&sent).await;
+        let now = self.settings.clock.now();
+        let mut verdicts = verdicts.into_iter();
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(all.len());
+        for message in &all {
+            outcomes.push(match obstacles.get(&message.to) {
+                Some(obstacle) => stopped(&message.to, obstacle),
+                None => {
+                    let verdict = verdicts.next().unwrap_or(Verdict::Unknown);
+                    let refused = self.note(&message.to, &verdict, now);
+                    outcome(&message.to, &verdict, fault.as_ref(), refused)
+                }
+            });
+        }
+        let mut outcomes = outcomes.into_iter();
+        for batch in window {
+            let count = batch.messages.len();
+            batch.answer(outcomes.by_ref().take(count).collect());
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    /// Keeps count of queues that refuse everything; returns for how long this one has.
+    fn note(&self, route: &Route, verdict: &Verdict, now: Timestamp) -> Option<Duration> {
+        let mut refusing = self.settings.refusing.lock().ok()?;
+        match verdict {
+            Verdict::Accepted if refusing.is_empty() => None,
+            Verdict::Accepted => {
+                refusing.remove(route.name());
+                None
+            }
+            Verdict::Nacked => {
+                if refusing.len() >= MOST_REFUSING && !refusing.contains_key(route.name()) {
+                    return None;
+                }
+                let entry = refusing.entry(route.name().to_owned());
+                let entry = entry.or_insert(Refusing {
+                    messages: 0,
+                    since: now,
+                });
+                entry.messages += 1;
+                Some(now.since(entry.since))
+            }
+            Verdict::Returned | Verdict::Unknown => None,
+        }
+    }
+}
+
+fn outcome(route: &Route, verdict: &Verdict, fault: Option<&Fault>, refused: Option<Duration>) -> Outcome {
+    let name = route.name();
+    let (kind, text) = match (verdict, route) {
+        (Verdict::Accepted, _) => return Ok(Accepted::Queued),
+        (Verdict::Returned, Route::Event(_)) => return Ok(Accepted::NoSubscribers),
+        (Verdict::Returned, Route::Queue(_)) => (
+            TransportErrorKind::Unroutable,
+            format!(
+                "send to `{name}`: there is no such queue; start the endpoint that owns it, or correct the route"
+            ),
+        ),
+        (Verdict::Returned, Route::Delayed { exchange, .. }) => (
+            TransportErrorKind::Topology,
+            format!(
+                "delay a message to `{name}`: `{exchange}` has lost its bindings; create the delay levels again"
+            ),
+        ),
+        (Verdict::Nacked, _) => {
+            let seconds = refused.unwrap_or_default().as_secs();
+            let text = format!(
+                "send to `{name}`: the broker refused it, as everything for {seconds} s; the queue is full, or it was \
+                 declared and has no leader"
+            );
+            (TransportErrorKind::Rejected, text)
+        }
+        (Verdict::Unknown, _) => {
+            let why = fault.map_or("no confirmation came", |fault| &fault.text);
+            (
+                TransportErrorKind::Unknown,
+                format!("send to `{name}`: it may have arrived or not ({why}); send it again"),
+            )
+        }
+    };
+    Err(TransportError::new(kind, text))
+}
+
+fn stopped(route: &Route, obstacle: &Obstacle) -> Outcome {
+    let name = route.name();
+    match obstacle {
+        Obstacle::NoSubscribers => Ok(Accepted::NoSubscribers),
+        Obstacle::NoQueue => Err(TransportError::new(
+            TransportErrorKind::Unroutable,
+            format!(
+                "send to `{name}`: there is no such queue; start the endpoint that owns it, or correct the route"
+            ),
+        )),
+        Obstacle::Fault(fault) => Err(fault.while_doing(&format!("send to `{name}`"))),
+    }
+}

@@ -1,0 +1,328 @@
+//! Keeps one queue consumed: declares, consumes, and starts again on the first error or the end of the stream.
+
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use lapin::{
+    Channel, Consumer,
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{FieldTable, ShortString},
+};
+use longhaul_core::transport::{ReceiverOptions, TransportError, TransportErrorKind};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::{Incarnation, QueueReceiver, Taken, Ticket, settler};
+use crate::{
+    backoff::Backoff,
+    declare::Declarer,
+    fault::{Fault, FaultKind, within},
+    health::{ConsumerHealth, HealthBoard},
+    link::{Link, LinkState, Target},
+    plan::Plan,
+    properties,
+};
+
+/// How long a consumer that was there a moment ago may take to leave the queue.
+const LEAVING: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The one connection that all consumers of a transport share. It never publishes, so an alarm never blocks it.
+#[derive(Debug)]
+pub(crate) struct ConsumerSettings {
+    pub(crate) target: Arc<Target>,
+    pub(crate) health: Arc<HealthBoard>,
+    pub(crate) backoff: Backoff,
+    pub(crate) link: tokio::sync::Mutex<Option<Arc<Link>>>,
+    /// What to declare again before consuming again; empty where nothing may be created.
+    pub(crate) plan: Mutex<Plan>,
+}
+
+impl ConsumerSettings {
+    async fn link(&self) -> Result<Arc<Link>, Fault> {
+        let mut link = self.link.lock().await;
+        if let Some(live) = link.as_ref().filter(|link| link.is_up()) {
+            return Ok(Arc::clone(live));
+        }
+        let live = Arc::new(Link::open(&self.target, "consume", 0).await?);
+        *link = Some(Arc::clone(&live));
+        Ok(live)
+    }
+
+    fn plan(&self) -> Plan {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A consumer on a channel of its own.
+struct Live {
+    channel: Channel,
+    consumer: Consumer,
+    incarnation: Arc<Incarnation>,
+    settler: JoinHandle<()>,
+}
+
+/// Starts to consume a queue.
+pub(crate) async fn start(
+    settings: Arc<ConsumerSettings>,
+    queue: &str,
+    options: ReceiverOptions,
+) -> Result<QueueReceiver, TransportError> {
+    let doing = format!("consume the queue `{queue}`");
+    let link = settings
+        .link()
+        .await
+        .map_err(|fault| fault.while_doing("connect to the broker"))?;
+    if options.exclusive {
+        nobody_else(&settings, &link, queue).await?;
+    }
+    let health = settings.health.consumer();
+    let supervisor = Supervisor {
+        settings: Arc::clone(&settings),
+        queue: queue.to_owned(),
+        options,
+        health,
+    };
+    let live = supervisor
+        .consume(link)
+        .await
+        .map_err(|fault| fault.while_doing(&doing))?;
+    supervisor.health.set(LinkState::Up);
+    let (out, taken) = mpsc::channel(usize::from(options.prefetch.max(1)));
+    let (stop, stopped) = watch::channel(false);
+    let close = settings.target.timing.close;
+    let supervisor = tokio::spawn(supervisor.run(live, out, stopped));
+    Ok(QueueReceiver {
+        taken,
+        stop,
+        supervisor,
+        queue: queue.to_owned(),
+        close,
+    })
+}
+
+/// Refuses a queue that somebody else consumes. A consumer that has just died gets a moment to leave.
+async fn nobody_else(settings: &ConsumerSettings, link: &Link, queue: &str) -> Result<(), TransportError> {
+    let deadline = Instant::now() + LEAVING;
+    let mut declarer = Declarer::new(link, &settings.target.timing);
+    loop {
+        let look = declarer.look_at(queue).await;
+        let (_, consumers) =
+            look.map_err(|fault| fault.while_doing(&format!("look at the queue `{queue}`")))?;
+        if consumers == 0 {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let text = format!(
+                "consume the queue `{queue}` alone: it has {consumers} consumers already; stop the other process, or \
+                 use a store that several processes can share"
+            );
+            return Err(TransportError::new(TransportErrorKind::InUse, text));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+struct Supervisor {
+    settings: Arc<ConsumerSettings>,
+    queue: String,
+    options: ReceiverOptions,
+    health: ConsumerHealth,
+}
+
+/// An incarnation that delivers nothing more, and the task that tells the broker what is still settled.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) incarnation: Arc<Incarnation>,
+    pub(super) settler: JoinHandle<()>,
+}
+
+/// Why an incarnation ended.
+enum End {
+    Stopped,
+    Dead(Fault),
+}
+
+impl Supervisor {
+    async fn run(
+        self,
+        first: Live,
+        out: mpsc::Sender<Taken>,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Result<Option<Ending>, TransportError> {
+        let mut backoff = self.settings.backoff.clone();
+        let mut lasting_since = None;
+        let mut live = Some(first);
+        loop {
+            let fault = match live.take() {
+                Some(mut one) => match one.forward(&out, &mut stopped).await {
+                    End::Stopped => {
+                        drop(out);
+                        return one.close(&self).await.map(Some);
+                    }
+                    End::Dead(fault) => {
+                        one.incarnation.kill();
+                        fault
+                    }
+                },
+                None => match self.again().await {
+                    Ok(one) => {
+                        tracing::info!(queue = self.queue, "consuming again");
+                        self.health.set(LinkState::Up);
+                        backoff.reset();
+                        lasting_since = None;
+                        live = Some(one);
+                        continue;
+                    }
+                    Err(fault) => fault,
+                },
+            };
+            tracing::warn!(
+                queue = self.queue,
+                reason = fault.text,
+                "not consuming; starting again"
+            );
+            self.health.set(LinkState::Down(fault.text.clone()));
+            self.report_lasting(&fault, &mut lasting_since, &out);
+            tokio::select! {
+                () = tokio::time::sleep(backoff.pause()) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return Ok(None),
+            }
+        }
+    }
+
+    /// Connects where needed, declares everything again, consumes.
+    async fn again(&self) -> Result<Live, Fault> {
+        let link = self.settings.link().await?;
+        let plan = self.settings.plan();
+        if plan != Plan::default() {
+            let mut declarer = Declarer::new(&link, &self.settings.target.timing);
+            declarer.create(&plan).await.map_err(|error| Fault {
+                kind: match error.kind() {
+                    TransportErrorKind::Topology => FaultKind::Different,
+                    TransportErrorKind::Denied => FaultKind::Denied,
+                    _ => FaultKind::Lost,
+                },
+                text: error.to_string(),
+            })?;
+        }
+        self.consume(link).await
+    }
+
+    async fn consume(&self, link: Arc<Link>) -> Result<Live, Fault> {
+        let timing = &self.settings.target.timing;
+        let channel = link.channel().await?;
+        let queue =
+            ShortString::try_new(self.queue.as_str()).map_err(|error| Fault::lost(error.to_string()))?;
+        let prefetch = self.options.prefetch.max(1);
+        // Per consumer: quorum queues refuse a limit for the whole channel.
+        within(
+            timing.answer,
+            "the prefetch limit",
+            channel.basic_qos(prefetch, BasicQosOptions { global: false }),
+        )
+        .await?;
+        let options = BasicConsumeOptions {
+            exclusive: self.options.exclusive,
+            ..Default::default()
+        };
+        let consume = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default());
+        let consumer = within(timing.answer, "a consumer", consume).await?;
+        let incarnation = Arc::new(Incarnation::new(prefetch));
+        let settler = settler::run(Arc::clone(&incarnation), channel.clone(), link, timing.clone());
+        let settler = tokio::spawn(settler);
+        Ok(Live {
+            channel,
+            consumer,
+            incarnation,
+            settler,
+        })
+    }
+
+    /// Tells `receive` about a fault that has lasted for longer than the grace; after that, once per grace.
+    fn report_lasting(&self, fault: &Fault, since: &mut Option<Instant>, out: &mpsc::Sender<Taken>) {
+        if !fault.is_lasting() {
+            *since = None;
+            return;
+        }
+        let now = Instant::now();
+        let first = *since.get_or_insert(now);
+        if now - first >= self.settings.target.timing.grace {
+            let error = fault.while_doing(&format!("consume the queue `{}`", self.queue));
+            if out.try_send(Taken::Fault(error)).is_ok() {
+                *since = Some(now);
+            }
+        }
+    }
+}
+
+impl Live {
+    /// Hands over deliveries until the end of the channel or until it is to stop.
+    async fn forward(&mut self, out: &mpsc::Sender<Taken>, stopped: &mut watch::Receiver<bool>) -> End {
+        let incarnation = Arc::clone(&self.incarnation);
+        let mut dead = pin!(incarnation.dead());
+        let mut stopped = pin!(stopped.wait_for(|stopped| *stopped));
+        loop {
+            let next = tokio::select! {
+                biased;
+                _ = &mut stopped => return End::Stopped,
+                () = &mut dead => return End::Dead(Fault::lost("acknowledgements can't be sent")),
+                next = self.consumer.next() => next,
+            };
+            let taken = match next {
+                Some(Ok(delivery)) => self.taken(delivery),
+                Some(Err(error)) => return End::Dead(error.into()),
+                // The queue was deleted, or the broker has cancelled the consumer.
+                None => return End::Dead(Fault::lost("the broker ended the consumer")),
+            };
+            let handed_over = tokio::select! {
+                biased;
+                _ = &mut stopped => return End::Stopped,
+                handed_over = out.send(taken) => handed_over,
+            };
+            if handed_over.is_err() {
+                return End::Stopped;
+            }
+        }
+    }
+
+    fn taken(&self, delivery: lapin::message::Delivery) -> Taken {
+        let tag = delivery.delivery_tag;
+        self.incarnation.delivered(tag);
+        let ticket = Ticket::new(&self.incarnation, tag);
+        let (incoming, redeliveries) =
+            properties::incoming(delivery.properties, delivery.data, delivery.redelivered);
+        Taken::Message {
+            incoming,
+            redeliveries,
+            ticket,
+        }
+    }
+
+    /// Cancels the consumer and gives back what nobody has started.
+    async fn close(mut self, supervisor: &Supervisor) -> Result<Ending, TransportError> {
+        let limit = supervisor.settings.target.timing.close;
+        let cancel = self
+            .channel
+            .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        if let Err(fault) = within(limit, "cancelling the consumer", cancel).await {
+            self.incarnation.kill();
+            return Err(fault.while_doing(&format!("close the receiver of `{}`", supervisor.queue)));
+        }
+        while let Some(Ok(delivery)) = self.consumer.next().await {
+            drop(self.taken(delivery));
+        }
+        self.incarnation.begin_closing();
+        Ok(Ending {
+            incarnation: self.incarnation,
+            settler: self.settler,
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! The broker without the transport: what an operator or a foreign program would do.
+
+use std::collections::BTreeMap;
+
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties,
+    options::{
+        BasicAckOptions, BasicGetOptions, BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+
+use super::url;
+
+/// A plain connection.
+pub(crate) struct Raw {
+    pub(crate) connection: Connection,
+    pub(crate) channel: Channel,
+}
+
+impl Raw {
+    pub(crate) async fn connect() -> Self {
+        let connection = Connection::connect(&url(), ConnectionProperties::default())
+            .await
+            .unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        Self { connection, channel }
+    }
+
+    pub(crate) async fn delete_queue(&self, name: &str) {
+        self.channel
+            .queue_delete(name.into(), QueueDeleteOptions::default())
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn delete_exchange(&self, name: &str) {
+        self.channel
+            .exchange_delete(name.into(), ExchangeDeleteOptions::default())
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn declare(
+        &self,
+        name: &str,
+        arguments: &[(&str, AMQPValue)],
+    ) -> Result<(), lapin::Error> {
+        let arguments: BTreeMap<_, _> = arguments
+            .iter()
+            .map(|(name, value)| ((*name).into(), value.clone()))
+            .collect();
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..Default::default()
+        };
+        self.channel
+            .queue_declare(name.into(), options, FieldTable::from(arguments))
+            .await
+            .map(drop)
+    }
+
+    /// How many messages and consumers a queue has; `None` where it is not there.
+    pub(crate) async fn look(&self, name: &str) -> Option<(u32, u32)> {
+        let channel = self.connection.create_channel().await.unwrap();
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let queue = channel
+            .queue_declare(name.into(), options, FieldTable::default())
+            .await
+            .ok()?;
+        Some((queue.message_count(), queue.consumer_count()))
+    }
+
+    pub(crate) async fn publish(&self, queue: &str, body: &[u8], properties: BasicProperties) {
+        let publish = self.channel.basic_publish(
+            "".into(),
+            queue.into(),
+            BasicPublishOptions::default(),
+            body,
+            properties,
+        );
+        publish.await.unwrap().await.unwrap();
+    }
+
+    /// Takes one message, if there is one.
+    pub(crate) async fn get(&self, queue: &str) -> Option<lapin::message::Delivery> {
+        let got = self
+            .channel
+            .basic_get(queue.into(), BasicGetOptions::default())
+            .await
+            .unwrap()?;
+        got.delivery.ack(BasicAckOptions::default()).await.unwrap();
+        Some(got.delivery)
+    }
+}
