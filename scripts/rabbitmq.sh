@@ -147,7 +147,7 @@ load_environment() {
         RABBITMQ_CONFIG_FILE="$home/rabbitmq.conf" RABBITMQ_ADVANCED_CONFIG_FILE="$home/advanced.config"
         RABBITMQ_ENABLED_PLUGINS_FILE="$home/enabled_plugins"
         RABBITMQ_MNESIA_BASE="$home/data" RABBITMQ_LOG_BASE="$home" RABBITMQ_LOGS=-
-        RABBITMQ_PID_FILE="$home/server.pid"
+        RABBITMQ_PID_FILE="$home/server.pid" ERL_CRASH_DUMP="$home/erl_crash.dump"
         RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
         # Makes the start script become the server instead of staying its parent, so that our pid is the server's.
         RUNNING_UNDER_SYSTEMD=1
