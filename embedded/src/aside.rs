@@ -1,113 +1,113 @@
 //! A copy of the directory beside it, made before it is opened, to put it back when it turns out to be damaged.
 
 use std::{
-    fs, io,
+    fs, io, mem,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    directory::{DATA_NAME, LOCK_NAME},
+    directory::{DATA_NAME, LOCK_NAME, make_private},
     failure::is_full,
     open_error::OpenError,
 };
 
-/// How many damaged copies may lie beside a database.
+/// What is appended to the name of the directory for the copy.
+const COPY_SUFFIX: &str = ".longhaul-opening";
+/// What is appended, before a number, for a copy that stays.
+const KEPT_SUFFIX: &str = ".damaged-";
+/// How many copies may stay beside one database.
 const MOST_KEPT: u32 = 1_000;
 
-/// The copy, if there is one.
+/// The copy, if there is one. Removed on drop unless it was kept.
 pub(crate) struct Aside {
     original: PathBuf,
     copy: Option<PathBuf>,
+    kept: bool,
 }
 
 impl Aside {
     /// Copies the directory when it holds data, is not larger than `limit` bytes, and there is room beside it.
     pub(crate) fn copy(original: &Path, limit: u64) -> Result<Self, OpenError> {
-        let none = Self {
+        let mut aside = Self {
             original: original.to_owned(),
             copy: None,
+            kept: false,
         };
         let failed = |error| OpenError::io(original, "copy it aside", error);
         if !original.join(DATA_NAME).exists() || size(original).map_err(failed)? > limit {
-            return Ok(none);
+            return Ok(aside);
         }
-        let to = beside(original, "opening");
-        match copy_files(original, &to) {
-            Ok(()) => Ok(Self {
-                copy: Some(to),
-                ..none
-            }),
+        match aside.make() {
+            Ok(()) => Ok(aside),
             Err(error) if is_full(&error) || is_not_allowed(&error) => {
-                remove(&to);
                 tracing::warn!(path = %original.display(), %error, "opening the database without a copy of it");
-                Ok(none)
+                Ok(aside)
             }
-            Err(error) => {
-                remove(&to);
-                Err(failed(error))
-            }
+            Err(error) => Err(failed(error)),
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.copy.as_deref().unwrap_or(&self.original)
-    }
-
-    /// Removes the copy: it is no longer needed.
-    pub(crate) fn discard(self) {
-        if let Some(copy) = self.copy {
-            remove(&copy);
+    /// Where the copy is, under a name under which it stays. Made now when there is none.
+    pub(crate) fn keep(&mut self) -> Result<&Path, OpenError> {
+        let failed =
+            |original: &Path, error| OpenError::io(original, "keep a copy of it, for it is damaged", error);
+        if self.copy.is_none() {
+            self.make().map_err(|error| failed(&self.original, error))?;
         }
-    }
-
-    /// Gives the copy a name under which it stays.
-    pub(crate) fn keep(self) -> Result<Self, OpenError> {
-        let original = &self.original;
-        let copy = match &self.copy {
-            Some(copy) => copy.clone(),
-            None => {
-                let to = beside(original, "opening");
-                copy_files(original, &to)
-                    .inspect_err(|_| remove(&to))
-                    .map_err(|error| OpenError::io(original, "copy it aside, for it is damaged", error))?;
-                to
+        let copy = self.copy.get_or_insert_default();
+        if !mem::replace(&mut self.kept, true) {
+            let free = (1..=MOST_KEPT)
+                .map(|number| beside(&self.original, &format!("{KEPT_SUFFIX}{number}")))
+                .find(|name| !name.exists());
+            if let Some(free) = free {
+                fs::rename(&*copy, &free).map_err(|error| failed(&self.original, error))?;
+                *copy = free;
             }
-        };
-        let kept = (1..=MOST_KEPT)
-            .map(|number| beside(original, &format!("damaged-{number}")))
-            .find(|name| !name.exists())
-            .unwrap_or_else(|| copy.clone());
-        fs::rename(&copy, &kept).map_err(|error| OpenError::io(original, "name the copy of it", error))?;
-        Ok(Self {
-            original: self.original,
-            copy: Some(kept),
-        })
+        }
+        Ok(copy)
     }
 
-    /// Makes the directory what it was, and removes the copy. False when there is no copy; an error says where the
-    /// copy is.
-    pub(crate) fn put_back(self, path: &Path) -> Result<bool, String> {
+    /// Makes the files of the directory those of the copy, byte for byte. False when there is no copy.
+    pub(crate) fn put_back(&mut self) -> Result<bool, OpenError> {
         if self.copy.is_none() {
             return Ok(false);
         }
-        // Under its lasting name first: should the process die half way, the next open must not take it for a left-over.
-        let kept = self.keep().map_err(|error| error.to_string())?;
-        let copy = kept.path().to_owned();
-        restore(&copy, path)
-            .map(|()| remove(&copy))
-            .map(|()| true)
-            .map_err(|error| {
-                format!(
-                    "it could not be put back as it was, {error}: a copy is at {}",
-                    copy.display()
-                )
-            })
+        // Under its lasting name first: should the process die half way, the next open must not take the copy for a
+        // left-over.
+        let copy = self.keep()?.to_owned();
+        let restored = restore(&copy, &self.original);
+        restored.map(|()| true).map_err(|error| {
+            let doing = format!("put it back as it was from {}", copy.display());
+            OpenError::io(&self.original, &doing, error)
+        })
+    }
+
+    /// Lets go of a copy that was kept.
+    pub(crate) fn release(&mut self) {
+        self.kept = false;
+    }
+
+    fn make(&mut self) -> io::Result<()> {
+        let to = beside(&self.original, COPY_SUFFIX);
+        remove(&to);
+        copy_files(&self.original, &to).inspect_err(|_| remove(&to))?;
+        self.copy = Some(to);
+        Ok(())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(copy) = &self.copy
+            && !self.kept
+        {
+            remove(copy);
+        }
     }
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".");
     name.push(suffix);
     path.with_file_name(name)
 }
@@ -137,10 +137,7 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
                 continue;
             }
             for inner in fs::read_dir(entry.path())? {
-                let inner = inner?;
-                if inner.file_type()?.is_file() {
-                    found.push(name.join(inner.file_name()));
-                }
+                found.push(name.join(inner?.file_name()));
             }
         } else if name.as_os_str() != LOCK_NAME {
             found.push(name);
@@ -150,11 +147,7 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    remove(to);
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(to)?;
+    make_private(to)?;
     for name in files(from)? {
         if let Some(inner) = name.parent() {
             fs::create_dir_all(to.join(inner))?;
@@ -164,7 +157,6 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the files in `to` those of `from`, byte for byte.
 fn restore(from: &Path, to: &Path) -> io::Result<()> {
     let wanted = files(from)?;
     for name in &wanted {

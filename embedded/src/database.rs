@@ -241,6 +241,11 @@ impl Database {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn gate(&self) -> &crate::gate::Gate {
+        &self.handle.shared.gate
+    }
+
     fn shared(&self) -> &Shared {
         &self.handle.shared
     }

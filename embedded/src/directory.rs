@@ -113,16 +113,20 @@ fn make(path: &Path) -> Result<(), OpenError> {
         let detail = format!("{} does not exist; make it first", parent.display());
         return Err(OpenError::new(OpenErrorKind::MissingParent, path, detail));
     }
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(path)
-        .map_err(|error| OpenError::io(path, "make it", error))?;
+    make_private(path).map_err(|error| OpenError::io(path, "make it", error))?;
     sync_directory(parent).map_err(|error| OpenError::io(path, "sync the directory above", error))
 }
 
-fn names(path: &Path) -> Result<Vec<String>, OpenError> {
+/// Makes a directory that nobody but its owner can enter.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// The names in a directory.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>, OpenError> {
     let listed = fs::read_dir(path).and_then(|entries| {
         entries
             .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))

@@ -1,6 +1,9 @@
-//! Holds the writer between applying a group and syncing it, for tests of what readers see meanwhile.
+//! Holds the writer between applying a group and syncing it, and lets the sync fail: for tests.
 
-use std::sync::{Condvar, Mutex};
+use std::{
+    io,
+    sync::{Condvar, Mutex},
+};
 
 #[derive(Default)]
 pub(crate) struct Gate {
@@ -12,6 +15,8 @@ pub(crate) struct Gate {
 struct State {
     shut: bool,
     waiting: bool,
+    failing: Option<io::ErrorKind>,
+    panicking: bool,
 }
 
 impl Gate {
@@ -24,6 +29,16 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    /// Lets the next sync fail.
+    pub(crate) fn fail(&self, kind: io::ErrorKind) {
+        self.state.lock().unwrap().failing = Some(kind);
+    }
+
+    /// Lets the next sync panic.
+    pub(crate) fn panic(&self) {
+        self.state.lock().unwrap().panicking = true;
+    }
+
     /// Blocks until the writer stands before the gate.
     pub(crate) fn writer_waits(&self) {
         drop(
@@ -33,7 +48,7 @@ impl Gate {
         );
     }
 
-    pub(crate) fn pass(&self) {
+    pub(crate) fn pass(&self) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         while state.shut {
             state.waiting = true;
@@ -41,5 +56,10 @@ impl Gate {
             state = self.changed.wait(state).unwrap();
         }
         state.waiting = false;
+        let panicking = std::mem::take(&mut state.panicking);
+        let failing = state.failing.take();
+        drop(state);
+        assert!(!panicking, "a test asked for this");
+        failing.map_or(Ok(()), |kind| Err(kind.into()))
     }
 }

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use crate::{
     batch::{Batch, Check},
     record::{self, LoadError, PIECE_BYTES, PieceId, Record},
+    tally::Head,
     view::{self, Overlay},
 };
 
 /// The state of the tree as changed by the batches taken up so far. Nothing is written.
 pub(crate) struct Group<'a> {
     tree: &'a sled::Tree,
-    sequence: u64,
+    head: Head,
     long_values: u32,
     touched: BTreeMap<Bytes, Change>,
 }
@@ -21,6 +22,15 @@ pub(crate) struct Group<'a> {
 struct Change {
     before: Option<Bytes>,
     after: Option<Bytes>,
+}
+
+/// What a group changes.
+pub(crate) struct Changes {
+    /// The touched entries as they are before.
+    pub(crate) before: Overlay,
+    pub(crate) batch: sled::Batch,
+    /// The head of the database once they are made.
+    pub(crate) head: Head,
 }
 
 /// What a batch met.
@@ -31,10 +41,15 @@ pub(crate) enum Verdict {
 }
 
 impl<'a> Group<'a> {
-    pub(crate) fn new(tree: &'a sled::Tree, sequence: u64) -> Self {
+    /// An empty group on a database with this head.
+    pub(crate) fn new(tree: &'a sled::Tree, head: Head) -> Self {
+        let head = Head {
+            sequence: head.sequence + 1,
+            ..head
+        };
         Self {
             tree,
-            sequence,
+            head,
             long_values: 0,
             touched: BTreeMap::new(),
         }
@@ -53,26 +68,32 @@ impl<'a> Group<'a> {
         Ok(Verdict::Holds)
     }
 
-    /// The entries as they are before this group, and the changes to make; none when nothing changes.
-    pub(crate) fn finish(mut self) -> Result<Option<(Overlay, sled::Batch)>, LoadError> {
+    /// The changes to make; none when nothing changes.
+    pub(crate) fn finish(mut self) -> Option<Changes> {
         self.touched.retain(|_, change| change.before != change.after);
         if self.touched.is_empty() {
-            return Ok(None);
+            return None;
         }
-        self.set(
-            Bytes::from_static(record::SEQUENCE_KEY),
-            Some(Bytes::copy_from_slice(&self.sequence.to_be_bytes())),
-        )?;
-        let mut overlay = Overlay::new();
-        let mut changes = sled::Batch::default();
+        let (mut before, mut batch) = (Overlay::new(), sled::Batch::default());
         for (key, change) in self.touched {
-            match change.after {
-                Some(raw) => changes.insert(key.as_ref(), raw.as_ref()),
-                None => changes.remove(key.as_ref()),
+            if let Some(raw) = &change.before {
+                self.head.tally.remove(&key, raw);
             }
-            overlay.insert(key, change.before);
+            match change.after {
+                Some(raw) => {
+                    self.head.tally.add(&key, &raw);
+                    batch.insert(key.as_ref(), raw.as_ref());
+                }
+                None => batch.remove(key.as_ref()),
+            }
+            before.insert(key, change.before);
         }
-        Ok(Some((overlay, changes)))
+        batch.insert(record::HEAD_KEY, self.head.encode());
+        Some(Changes {
+            before,
+            batch,
+            head: self.head,
+        })
     }
 
     fn holds(&self, check: &Check) -> Result<bool, LoadError> {
@@ -101,7 +122,7 @@ impl<'a> Group<'a> {
 
     fn cut(&mut self, value: &Bytes) -> Result<Record, LoadError> {
         let id = PieceId {
-            sequence: self.sequence,
+            sequence: self.head.sequence,
             ordinal: self.long_values,
         };
         self.long_values += 1;

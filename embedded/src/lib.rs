@@ -41,6 +41,7 @@ mod commit;
 mod commit_error;
 mod database;
 mod directory;
+mod engine;
 mod failure;
 #[cfg(test)]
 mod gate;
@@ -54,6 +55,9 @@ mod record;
 mod recovery;
 mod scan;
 mod stats;
+mod tally;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writer;
 

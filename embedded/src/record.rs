@@ -16,8 +16,8 @@ const PIECE: u8 = 2;
 /// The longest value that lies in one entry.
 pub(crate) const PIECE_BYTES: usize = 4_096;
 
-/// Where the number of the last group is kept.
-pub(crate) const SEQUENCE_KEY: &[u8] = &[META, b's'];
+/// Where the [`Head`](crate::tally::Head) is kept.
+pub(crate) const HEAD_KEY: &[u8] = &[META, b'h'];
 
 const INLINE: u8 = 0;
 const IN_PIECES: u8 = 1;

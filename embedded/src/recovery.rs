@@ -1,51 +1,47 @@
-//! Opens the engine on a directory, and brings back one that it would refuse or break.
+//! Opens a directory, and brings back one that the engine would refuse or break on.
 
 use std::{
-    fs::{File, OpenOptions},
-    io,
+    fs::{self, File, OpenOptions},
     path::Path,
-    thread,
 };
 
 use crate::{
     acknowledged::{self, Acknowledged},
     aside::Aside,
-    directory::{DATA_NAME, Directory, in_use, sync_directory},
-    failure::is_full,
+    directory::{DATA_NAME, Directory, names, sync_directory},
+    engine::{self, Engine, Refusal},
     open_error::{OpenError, OpenErrorKind},
     options::Options,
-    quiet, record,
-    writer::panic_text,
+    tally::Head,
 };
 
-/// An open engine with all that the writer needs.
+/// An open database with all that the writer needs.
 pub(crate) struct Opened {
     pub(crate) db: sled::Db,
     /// Our own descriptor of the file of the engine, to sync it.
     pub(crate) file: File,
     pub(crate) acknowledged: Acknowledged,
-    /// The number of the last group in the database.
-    pub(crate) sequence: u64,
+    pub(crate) head: Head,
     pub(crate) directory: Directory,
 }
 
 pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> {
     let directory = Directory::claim(path)?;
     let path = directory.path();
-    let aside = Aside::copy(path, options.safety_copy_bytes)?;
-    remove_half_written_snapshots(path)?;
-    let (acknowledged, expected) =
+    let mut aside = Aside::copy(path, options.safety_copy_bytes)?;
+    remove_snapshots(path, |name| name.ends_with(".generating"))?;
+    let (mut acknowledged, expected) =
         Acknowledged::open(path).map_err(|error| OpenError::io(path, "open its number", error))?;
-    let (db, sequence) = match attempt(path, options, expected.unwrap_or(0)) {
-        Ok(engine) => {
-            aside.discard();
-            engine
-        }
-        Err(Refusal::Corrupt(error)) if has_snapshots(path)? => {
-            reopen_without_snapshots(path, options, expected.unwrap_or(0), aside, &error)?
-        }
-        Err(refusal) => return Err(refusal.into_error(path, aside)),
+    let attempt = || checked(engine::open(path, options)?, expected.unwrap_or(0));
+    let Engine { db, head } = match attempt() {
+        Ok(engine) => engine,
+        Err(Refusal::Other(error)) => return Err(engine::refused(path, error)),
+        Err(Refusal::Damaged(what)) => again_without_snapshots(path, &mut aside, &what, attempt)?,
     };
+    drop(aside);
+    acknowledged
+        .set(head.sequence)
+        .map_err(|error| OpenError::io(path, "write its number", error))?;
     let file = OpenOptions::new()
         .write(true)
         .open(path.join(DATA_NAME))
@@ -56,171 +52,77 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> 
         db,
         file,
         acknowledged,
-        sequence,
+        head,
         directory,
     })
 }
 
-/// Why the engine would not open.
-enum Refusal {
-    /// It reports that what it read is not what was written.
-    Corrupt(sled::Error),
-    /// It opened or broke on data that is damaged.
-    Damaged(String),
-    Other(sled::Error),
+/// Whether nothing that was acknowledged is missing.
+fn checked(engine: Engine, expected: u64) -> Result<Engine, Refusal> {
+    let found = engine.head.sequence;
+    if found >= expected {
+        return Ok(engine);
+    }
+    Err(Refusal::Damaged(format!(
+        "acknowledged commits are missing: it ends at group {found} and {expected} was acknowledged; to go on \
+         without them remove {}",
+        acknowledged::NAME
+    )))
 }
 
-fn attempt(path: &Path, options: &Options, expected: u64) -> Result<(sled::Db, u64), Refusal> {
-    let config = sled::Config::new().path(path).cache_capacity(options.cache_bytes);
-    let opening = thread::Builder::new()
-        .name("longhaul-open".to_owned())
-        .spawn(move || {
-            quiet::hush();
-            let db = config.open()?;
-            let sequence = checked(&db, expected)?;
-            Ok((db, sequence))
-        });
-    match opening
-        .map_err(|error| Refusal::Other(sled::Error::Io(error)))?
-        .join()
-    {
-        Ok(outcome) => outcome,
-        Err(panic) => Err(Refusal::Damaged(format!(
-            "the engine gave up on its data: {}",
-            panic_text(&*panic)
-        ))),
-    }
-}
-
-/// Reads everything once, so that damage shows now and not at some later read, and returns the number of the last
-/// group.
-fn checked(db: &sled::Db, expected: u64) -> Result<u64, Refusal> {
-    for entry in db.iter() {
-        entry?;
-    }
-    let sequence = match db.get(record::SEQUENCE_KEY)? {
-        Some(raw) => raw.as_ref().try_into().map(u64::from_be_bytes).unwrap_or(0),
-        None => 0,
-    };
-    if sequence < expected {
-        return Err(Refusal::Damaged(format!(
-            "acknowledged commits are missing: it ends at group {sequence}, and {expected} was acknowledged \
-             (to go on without them, remove {} in it)",
-            acknowledged::NAME
-        )));
-    }
-    Ok(sequence)
-}
-
-/// The engine keeps a snapshot of its page table to open faster, and gives up when it is damaged. All that is in it
-/// is in the data file too.
-fn reopen_without_snapshots(
+/// The engine keeps a snapshot of its page table to open faster, and gives up when it is damaged, although all that
+/// is in it is in the data too.
+fn again_without_snapshots(
     path: &Path,
-    options: &Options,
-    expected: u64,
-    aside: Aside,
-    error: &sled::Error,
-) -> Result<(sled::Db, u64), OpenError> {
-    let kept = aside.keep()?;
-    for name in snapshots(path)? {
-        std::fs::remove_file(path.join(name))
-            .map_err(|error| OpenError::io(path, "remove a snapshot", error))?;
+    aside: &mut Aside,
+    what: &str,
+    attempt: impl FnOnce() -> Result<Engine, Refusal>,
+) -> Result<Engine, OpenError> {
+    // What the first attempt has changed is not to be built upon.
+    aside.put_back()?;
+    if !names(path)?.iter().any(|name| is_snapshot(name)) {
+        return Err(damaged(path, aside, what));
     }
-    match attempt(path, options, expected) {
+    let copy = aside.keep()?.to_owned();
+    remove_snapshots(path, |_| true)?;
+    match attempt() {
         Ok(engine) => {
             tracing::warn!(
                 path = %path.display(),
-                copy = %kept.path().display(),
-                %error,
-                "the snapshot of the database was damaged; it was rebuilt from the data, nothing acknowledged is \
-                 missing, and a copy of the directory as it was found is kept"
+                copy = %copy.display(),
+                what,
+                "the snapshot of the database was damaged and was rebuilt from the data; nothing is missing; \
+                 a copy of the directory as it was found is kept"
             );
             Ok(engine)
         }
-        Err(refusal) => Err(refusal.into_error(path, kept)),
+        Err(refusal) => {
+            aside.put_back()?;
+            match refusal {
+                Refusal::Damaged(what) => Err(damaged(path, aside, &what)),
+                Refusal::Other(error) => Err(engine::refused(path, error)),
+            }
+        }
     }
 }
 
-fn remove_half_written_snapshots(path: &Path) -> Result<(), OpenError> {
-    for name in snapshots(path)?
+/// The error for a directory that was put back, where there was a copy.
+fn damaged(path: &Path, aside: &mut Aside, what: &str) -> OpenError {
+    aside.release();
+    OpenError::new(OpenErrorKind::Damaged, path, format!("{what}; restore a backup"))
+}
+
+fn remove_snapshots(path: &Path, which: impl Fn(&str) -> bool) -> Result<(), OpenError> {
+    for name in names(path)?
         .iter()
-        .filter(|name| name.ends_with(".generating"))
+        .filter(|name| is_snapshot(name) && which(name))
     {
-        tracing::info!(path = %path.display(), name, "removing a snapshot that was not finished");
-        std::fs::remove_file(path.join(name))
-            .map_err(|error| OpenError::io(path, "remove an unfinished snapshot", error))?;
+        tracing::info!(path = %path.display(), name, "removing a snapshot");
+        fs::remove_file(path.join(name)).map_err(|error| OpenError::io(path, "remove a snapshot", error))?;
     }
     Ok(())
 }
 
-fn has_snapshots(path: &Path) -> Result<bool, OpenError> {
-    Ok(!snapshots(path)?.is_empty())
-}
-
-fn snapshots(path: &Path) -> Result<Vec<String>, OpenError> {
-    let listed: io::Result<Vec<String>> = std::fs::read_dir(path).and_then(|entries| {
-        entries
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
-    });
-    let mut names = listed.map_err(|error| OpenError::io(path, "list it", error))?;
-    names.retain(|name| name.starts_with("snap."));
-    Ok(names)
-}
-
-impl From<sled::Error> for Refusal {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Corruption { .. } => Self::Corrupt(error),
-            sled::Error::CollectionNotFound(_)
-            | sled::Error::Unsupported(_)
-            | sled::Error::ReportableBug(_)
-            | sled::Error::Io(_) => Self::Other(error),
-        }
-    }
-}
-
-impl Refusal {
-    /// Puts the directory back as it was where that may be needed.
-    fn into_error(self, path: &Path, aside: Aside) -> OpenError {
-        let (detail, source) = match self {
-            Self::Damaged(detail) => (detail, None),
-            Self::Corrupt(error) => (error.to_string(), Some(error)),
-            Self::Other(error) => {
-                aside.discard();
-                return other(path, error);
-            }
-        };
-        let left = match aside.put_back(path) {
-            Ok(true) => "the directory is as it was found".to_owned(),
-            Ok(false) => "no copy was made before it was opened".to_owned(),
-            Err(kept) => kept,
-        };
-        let error = OpenError::new(
-            OpenErrorKind::Damaged,
-            path,
-            format!("{detail}; restore a backup ({left})"),
-        );
-        match source {
-            Some(source) => error.caused_by(source),
-            None => error,
-        }
-    }
-}
-
-fn other(path: &Path, error: sled::Error) -> OpenError {
-    match error {
-        sled::Error::Io(io) if is_full(&io) => OpenError::io(path, "open its engine", io),
-        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
-            in_use(path).caused_by(io)
-        }
-        sled::Error::Io(io) => OpenError::io(path, "open its engine", io),
-        error @ (sled::Error::Unsupported(_)
-        | sled::Error::CollectionNotFound(_)
-        | sled::Error::ReportableBug(_)
-        | sled::Error::Corruption { .. }) => {
-            let detail = format!("its engine refuses: {error}; use the version that wrote it");
-            OpenError::new(OpenErrorKind::Foreign, path, detail).caused_by(error)
-        }
-    }
+fn is_snapshot(name: &str) -> bool {
+    name.starts_with("snap.")
 }

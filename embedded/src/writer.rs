@@ -13,17 +13,19 @@ use crate::{
     commit_error::CommitError,
     database::Shared,
     directory::Directory,
+    engine,
     failure::Failure,
     group::{Group, Verdict},
     open_error::OpenError,
     queue::Job,
     record::LoadError,
     recovery::Opened,
+    tally::Head,
 };
 
 /// The engine's locks span all databases of the process, and its flush can wait for good for a writer that waits for
-/// it. So only one database of the process writes at a time; while it syncs, the next may.
-static ENGINE: Mutex<()> = Mutex::new(());
+/// it. So only one database of the process writes, or is opened, at a time; while it syncs, the next may.
+pub(crate) static ENGINE: Mutex<()> = Mutex::new(());
 
 /// How many groups are written between two looks at the size of the file.
 const GROUPS_PER_SIZE_CHECK: u32 = 1_024;
@@ -36,7 +38,7 @@ pub(crate) fn spawn(shared: Arc<Shared>, opened: Opened) -> Result<ThreadId, Ope
         db: opened.db,
         file: opened.file,
         acknowledged: opened.acknowledged,
-        sequence: opened.sequence,
+        head: opened.head,
         directory: opened.directory,
         groups_until_size_check: 0,
         over_alarm: false,
@@ -55,8 +57,8 @@ struct Writer {
     db: sled::Db,
     file: File,
     acknowledged: Acknowledged,
-    /// The number of the last group that is durable.
-    sequence: u64,
+    /// As of the last group that is durable.
+    head: Head,
     directory: Directory,
     groups_until_size_check: u32,
     over_alarm: bool,
@@ -88,16 +90,16 @@ impl Writer {
 
     /// Makes the batches durable that may be. Nothing is acknowledged when this fails.
     fn settle(&mut self, jobs: &[Job]) -> Result<Vec<Verdict>, Failure> {
-        let mut group = Group::new(&self.db, self.sequence + 1);
+        let mut group = Group::new(&self.db, self.head);
         let mut verdicts = Vec::with_capacity(jobs.len());
         for job in jobs {
             verdicts.push(group.add(&job.batch).map_err(failed_load)?);
         }
-        let changes = group.finish().map_err(failed_load)?;
+        let changes = group.finish();
         let synced = changes.is_some();
-        if let Some((before, changes)) = changes {
-            self.shared.view.cover(before);
-            self.write(changes)?;
+        if let Some(changes) = changes {
+            self.shared.view.cover(changes.before);
+            self.write(changes.batch, changes.head)?;
             self.shared.view.uncover();
         }
         let conflicts = verdicts
@@ -110,7 +112,7 @@ impl Writer {
         Ok(verdicts)
     }
 
-    fn write(&mut self, changes: sled::Batch) -> Result<(), Failure> {
+    fn write(&mut self, changes: sled::Batch, head: Head) -> Result<(), Failure> {
         {
             let _turn = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
             self.db
@@ -121,14 +123,17 @@ impl Writer {
                 .map_err(|error| Failure::from_sled("flush a group", error))?;
         }
         #[cfg(test)]
-        self.shared.gate.pass();
+        self.shared
+            .gate
+            .pass()
+            .map_err(|error| Failure::from_io("sync a group", error))?;
         // The flush of the engine hands the bytes to the operating system and no further.
         self.file
             .sync_data()
             .map_err(|error| Failure::from_io("sync a group", error))?;
-        self.sequence += 1;
+        self.head = head;
         self.acknowledged
-            .set(self.sequence)
+            .set(head.sequence)
             .map_err(|error| Failure::from_io("note the number of a group", error))
     }
 
@@ -180,9 +185,7 @@ impl Writer {
         shared.view.close();
         drop(db);
         // Threads of the engine may hold its file and with it its lock a moment longer.
-        if let Err(error) = file.lock().and_then(|()| file.unlock()) {
-            tracing::debug!(path = %shared.path.display(), %error, "could not wait for the engine to let go");
-        }
+        engine::wait_until_let_go(&shared.path);
         drop((file, acknowledged, directory));
         *shared.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         shared.closing.notify_all();
