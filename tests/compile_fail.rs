@@ -6,3 +6,8 @@
 fn a_message_without_a_proper_wire_name_or_shape() {
     trybuild::TestCases::new().compile_fail("tests/ui/message/*.rs");
 }
+
+#[test]
+fn a_handler_that_mistakes_one_kind_of_message_for_another_or_has_a_wrong_shape() {
+    trybuild::TestCases::new().compile_fail("tests/ui/handler/*.rs");
+}
