@@ -1,13 +1,9 @@
 //! The handle that everything of a process shares.
 
 use std::{
-    fmt,
-    fs::File,
+    fmt, fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, ThreadId},
     time::Duration,
 };
@@ -19,7 +15,9 @@ use crate::{
     batch::Batch,
     commit::Commit,
     commit_error::CommitError,
+    directory::DATA_NAME,
     failure::Failure,
+    in_flight::InFlight,
     open_error::OpenError,
     options::Options,
     queue::{Job, Queue},
@@ -50,11 +48,10 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) view: View,
     pub(crate) counters: Counters,
-    pub(crate) in_flight: AtomicUsize,
+    pub(crate) in_flight: InFlight,
     pub(crate) failure: watch::Sender<Option<Failure>>,
     pub(crate) closed: Mutex<bool>,
     pub(crate) closing: Condvar,
-    pub(crate) file: File,
     #[cfg(test)]
     pub(crate) gate: crate::gate::Gate,
 }
@@ -68,6 +65,9 @@ impl Database {
     /// Opens the database in the directory `path` with the default [`Options`], and makes it when it is missing.
     ///
     /// This blocks, and reads all that is stored: in an async context use a thread meant for blocking.
+    ///
+    /// The first call in a process wraps its panic hook: the engine panics on damaged data, and the text of such a
+    /// panic goes to the log instead, because the error returned says the same. All other panics are passed on.
     ///
     /// # Errors
     ///
@@ -83,21 +83,16 @@ impl Database {
     /// See [`OpenErrorKind`](crate::OpenErrorKind). A directory that is refused is left as it was.
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let opened = recovery::open(path.as_ref(), &options)?;
-        let file = opened
-            .file
-            .try_clone()
-            .map_err(|error| OpenError::io(path.as_ref(), "open its file a second time", error))?;
         let shared = Arc::new(Shared {
             path: opened.directory.path().to_owned(),
             queue: Queue::new(&options),
             options,
             view: View::new((*opened.db).clone()),
             counters: Counters::default(),
-            in_flight: AtomicUsize::new(0),
+            in_flight: InFlight::default(),
             failure: watch::Sender::new(None),
             closed: Mutex::new(false),
             closing: Condvar::new(),
-            file,
             #[cfg(test)]
             gate: crate::gate::Gate::default(),
         });
@@ -180,16 +175,28 @@ impl Database {
         self.shared().queue.ready().await;
     }
 
-    /// How many commits are queued or being made durable. It is counted down only after the waiter of the answer
-    /// was woken, so that an executor with virtual time that finds 0 here and then no runnable task is idle.
-    /// Batches of [`submit`](Self::submit) wake nobody and are not counted.
+    /// How many batches are queued or being made durable.
+    ///
+    /// A batch is counted from the call of [`commit`](Self::commit) or [`submit`](Self::submit) until after whoever
+    /// waits for its answer was woken: an executor with virtual time that finds 0 here, and then nothing to run, may
+    /// let time pass.
     pub fn in_flight(&self) -> usize {
-        self.shared().in_flight.load(Ordering::Acquire)
+        self.shared().in_flight.count()
+    }
+
+    /// Blocks the thread until nothing is [in flight](Self::in_flight), without the wait of
+    /// [`submit`](Self::submit) for a commit to share a sync with.
+    ///
+    /// For an executor with virtual time that has nothing left to run: what it waits for happens in real time.
+    pub fn settle(&self) {
+        self.shared().queue.hurry();
+        self.shared().in_flight.wait();
     }
 
     /// What was done since the database was opened, and its size.
     pub fn stats(&self) -> Stats {
-        let bytes_on_disk = self.shared().file.metadata().map_or(0, |metadata| metadata.len());
+        let data = self.shared().path.join(DATA_NAME);
+        let bytes_on_disk = fs::metadata(data).map_or(0, |metadata| metadata.len());
         self.shared()
             .counters
             .read(self.shared().queue.len() as u64, bytes_on_disk)
@@ -233,12 +240,9 @@ impl Database {
     fn push(&self, job: Job) -> Result<(), CommitError> {
         let shared = self.shared();
         shared.check_limits(&job.batch)?;
-        let awaited = usize::from(job.answer.is_some());
         // Counted before the writer can see it, so that the count never falls short.
-        shared.in_flight.fetch_add(awaited, Ordering::AcqRel);
-        shared.queue.push(job).inspect_err(|_| {
-            shared.in_flight.fetch_sub(awaited, Ordering::AcqRel);
-        })
+        shared.in_flight.begin();
+        shared.queue.push(job).inspect_err(|_| shared.in_flight.end())
     }
 
     #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, sync::Arc};
 /// Why a database accepts no more commits until it is opened anew.
 ///
 /// After the first error of the engine nothing more is acknowledged, because what it has on disk is no longer
-/// known. Reading goes on, from what was durable before.
+/// known. Reading goes on as long as the engine can, from what was durable before.
 #[derive(Clone)]
 pub struct Failure(Arc<Inner>);
 

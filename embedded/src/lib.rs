@@ -46,6 +46,7 @@ mod failure;
 #[cfg(test)]
 mod gate;
 mod group;
+mod in_flight;
 mod open_error;
 mod options;
 mod queue;

@@ -37,6 +37,8 @@ struct State {
     awaited: usize,
     /// Whether the writer sleeps until it is woken.
     writer_sleeps: bool,
+    /// Whether somebody waits for jobs that nobody waits for.
+    hurried: bool,
     closed: bool,
     failure: Option<Failure>,
 }
@@ -99,7 +101,10 @@ impl Queue {
         while state.awaited == 0 && state.jobs.len() < self.max_group && !state.closed {
             state.writer_sleeps = true;
             if state.jobs.is_empty() {
+                state.hurried = false;
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else if state.hurried {
+                break;
             } else {
                 let waited = self.arrived.wait_timeout(state, LAZY_WAIT);
                 let (woken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +131,12 @@ impl Queue {
         drop(state);
         self.room.notify_waiters();
         waiting.into()
+    }
+
+    /// Lets the writer take what is queued at once.
+    pub(crate) fn hurry(&self) {
+        self.lock().hurried = true;
+        self.arrived.notify_one();
     }
 
     /// From now on every batch is refused. The ones that are waiting are still handed out.

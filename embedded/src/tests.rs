@@ -246,12 +246,23 @@ fn when_a_batch_is_submitted_and_no_commit_follows() {
     let held = Held::new();
     held.gate().shut();
     held.database.submit(put("key", "value")).unwrap();
-    assert_eq!(held.database.in_flight(), 0);
+    assert_eq!(held.database.in_flight(), 1);
     held.gate().writer_waits();
     assert_eq!(held.database.get(b"key").unwrap(), None);
     held.gate().open();
-    held.database.flush().wait().unwrap();
+    held.database.settle();
+    assert_eq!(held.database.in_flight(), 0);
     assert_eq!(held.database.get(b"key").unwrap().unwrap(), "value");
+}
+
+#[test]
+fn when_an_executor_waits_for_what_was_submitted() {
+    let held = Held::new();
+    for round in 0..200_u32 {
+        held.database.submit(put("key", round.to_string())).unwrap();
+        held.database.settle();
+        assert_eq!(held.database.get(b"key").unwrap().unwrap(), round.to_string());
+    }
 }
 
 #[test]
@@ -359,6 +370,7 @@ async fn when_a_sync_fails() {
         CommitErrorKind::StorageFull
     );
     held.database.ready().await;
+    held.database.settle();
     assert_eq!(held.database.in_flight(), 0);
     // The group that failed is in the engine by now; readers still see what is known to be durable.
     assert_eq!(held.all(), [("key".into(), "durable".into())]);

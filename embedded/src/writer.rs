@@ -4,7 +4,7 @@ use std::{
     any::Any,
     fs::File,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, ThreadId},
 };
 
@@ -141,8 +141,8 @@ impl Writer {
         if let Some(waiter) = job.answer {
             // Nobody has to wait for the answer.
             drop(waiter.send(answer));
-            self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
         }
+        self.shared.in_flight.end();
     }
 
     fn fail(&self, group: Vec<Job>, failure: &Failure) {
