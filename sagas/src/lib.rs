@@ -1,1 +1,39 @@
 //! Sagas for Longhaul: correlation, timeouts, compensation, versioned state.
+//!
+//! A saga is a plain type that implements [`Saga`]. It names no broker, no store, no clock and no async runtime: handling
+//! a message is a pure function from the message and what is stored to what is stored and sent next.
+
+extern crate self as longhaul_sagas;
+
+mod compensation;
+mod context;
+mod correlation;
+mod definition;
+mod endpoint;
+mod evolve;
+mod finish;
+mod known;
+mod ledger;
+mod not_found;
+mod participant;
+mod policy;
+mod saga;
+mod saga_id;
+mod sending;
+mod status;
+mod stored;
+mod table;
+mod timeout;
+mod turn;
+
+pub use context::SagaContext;
+pub use definition::Definition;
+pub use endpoint::SagaEndpoint;
+pub use not_found::NotFoundContext;
+pub use participant::SagaParticipant;
+pub use policy::CompensationPolicy;
+pub use saga::{NoTimeout, Saga};
+pub use saga_id::{Correlation, SagaId};
+pub use sending::{Sending, Step};
+pub use status::{Outcome, Status};
+pub use timeout::{TimeoutId, When};

@@ -1,0 +1,57 @@
+//! Where an instance of a saga stands.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where an instance of a saga stands.
+///
+/// ```
+/// assert_eq!(longhaul_sagas::Status::Compensating.to_string(), "compensating");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// On its way.
+    Active,
+    /// Undoing what it did.
+    Compensating,
+    /// Finished: what it did is undone.
+    Compensated,
+    /// Finished as wished.
+    Completed,
+    /// An undo failed for good, or a step was never answered: it waits for an operator.
+    Stuck,
+}
+
+impl Status {
+    /// The word in stores, lists and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Compensating => "compensating",
+            Self::Compensated => "compensated",
+            Self::Completed => "completed",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How an instance of a saga ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// As wished.
+    Completed,
+    /// What it had done was undone.
+    Compensated,
+    /// An operator gave it up while it was stuck.
+    GivenUp,
+}
