@@ -1,20 +1,31 @@
 //! The embedded broker: how it is opened, and what only it can do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
 
 use longhaul_core::address::Address;
 use longhaul_core::clock::{Clock, Timestamp};
 use longhaul_core::envelope::Incoming;
 use longhaul_core::ids::MessageId;
 use longhaul_core::transport::{Accepted, Destination, TransportError};
+use longhaul_embedded::Database;
 
+use crate::claim::Claim;
+use crate::commits::OnCommit;
 use crate::content::Content;
+use crate::journal::{self, Journal, Write};
+use crate::message::Message;
 use crate::options::LocalOptions;
-use crate::queue::{Message, QueueLength};
-use crate::shared::Shared;
-use crate::state::State;
+use crate::queue::QueueLength;
+use crate::shared::{Shared, check_working};
+use crate::state::{State, Wanted};
+use crate::{recovery, topology};
+
+/// The most removals in one commit when a queue is deleted.
+const DELETED_AT_ONCE: usize = 4_096;
 
 /// The embedded broker. Clones are handles of the same one, for as many endpoints of this process as there are.
 ///
@@ -64,8 +75,59 @@ impl LocalBroker {
     #[must_use]
     pub fn in_memory_with(clock: Arc<dyn Clock>, options: LocalOptions) -> Self {
         Self {
-            shared: Arc::new(Shared::new(clock, options, State::default())),
+            shared: Arc::new(Shared::new(clock, options, None, State::default())),
         }
+    }
+
+    /// A broker whose messages lie in `database`, with the default limits. Delays run on `clock`.
+    ///
+    /// A message is accepted once it is on disk. An acknowledgement is written within about 50 ms; one that a crash
+    /// cuts short lets the message come again. After a restart everything that was not acknowledged is there again, in
+    /// its order, with the rest of its delay. A message that was there at the start is counted as delivered on disk
+    /// before it is handed out, so that one that ends the process again and again shows by its `redeliveries`; up to 63
+    /// that stand behind it are counted with it, and the first delivery of a message in the life in which it was
+    /// accepted is not counted on disk.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use longhaul_core::clock::{ManualClock, Timestamp};
+    /// use longhaul_embedded::Database;
+    /// use longhaul_local::LocalBroker;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let clock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+    /// let database = Database::open(directory.path().join("data"))?;
+    /// let broker = LocalBroker::durable(database, Arc::new(clock))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The database already has a broker in this process, can't be read, or was written by a newer version.
+    pub fn durable(database: Database, clock: Arc<dyn Clock>) -> Result<Self, TransportError> {
+        Self::durable_with(database, clock, LocalOptions::default())
+    }
+
+    /// A broker whose messages lie in `database`: see [`LocalBroker::durable`]. Bodies may be as large as the database
+    /// lets a value be.
+    ///
+    /// # Errors
+    /// As [`LocalBroker::durable`].
+    pub fn durable_with(
+        database: Database,
+        clock: Arc<dyn Clock>,
+        options: LocalOptions,
+    ) -> Result<Self, TransportError> {
+        let claim = Claim::new(&database)?;
+        let state = recovery::read(&database, clock.now())?;
+        let shared = Arc::new_cyclic(|shared| {
+            let journal = Journal {
+                database,
+                waker: Waker::from(Arc::new(OnCommit(Weak::clone(shared)))),
+                claim,
+            };
+            Shared::new(clock, options, Some(journal), state)
+        });
+        Ok(Self { shared })
     }
 
     /// From now on lets every `n`-th accepted message in twice; 0 ends it. For demonstrations and tests: whoever
@@ -79,16 +141,14 @@ impl LocalBroker {
     ///
     /// # Errors
     /// As [`Transport::dispatch`](longhaul_core::transport::Transport::dispatch) for one message to a queue.
-    #[expect(clippy::unused_async, reason = "a durable broker waits for its disk")]
     pub async fn publish_raw(&self, queue: &Address, incoming: Incoming) -> Result<Accepted, TransportError> {
-        let content = Arc::new(Content::Raw(incoming));
-        let now = self.shared.clock.now();
-        let mut arrivals = Vec::with_capacity(1);
-        let mut state = self.shared.lock();
-        let to = Destination::Queue(queue.clone());
-        let accepted = state.admit(&content, &to, None, &self.shared.options, &mut arrivals)?;
-        state.join(arrivals, now);
-        Ok(accepted)
+        let wanted = Wanted {
+            content: Arc::new(Content::Raw(incoming)),
+            to: Cow::Owned(Destination::Queue(queue.clone())),
+            due: None,
+        };
+        let result = self.shared.accept(vec![Ok(wanted)]).await.pop();
+        result.unwrap_or(Ok(Accepted::Queued))
     }
 
     /// How many messages each queue holds.
@@ -121,29 +181,46 @@ impl LocalBroker {
     ///
     /// # Errors
     /// What was removed could not be made durable: the message may be there again after a restart.
-    #[expect(clippy::unused_async, reason = "a durable broker waits for its disk")]
     pub async fn take(&self, queue: &Address, id: &MessageId) -> Result<Option<Browsed>, TransportError> {
-        let mut state = self.shared.lock();
-        let Some(queue) = state.queues.get_mut(queue) else {
-            return Ok(None);
+        let (taken, commit) = {
+            let mut state = self.shared.lock();
+            check_working(&state)?;
+            let Some(message) = state.queues.get_mut(queue).and_then(|queue| queue.remove(id)) else {
+                return Ok(None);
+            };
+            let commit = self.shared.commit(journal::removal(queue, &message));
+            (Browsed::new(&message), commit)
         };
-        let wanted = Some(id.as_str().as_bytes());
-        let found = queue.waiting().find(|message| message.content.id() == wanted);
-        let Some(sequence) = found.map(|message| message.sequence) else {
-            return Ok(None);
-        };
-        Ok(queue.remove(sequence).as_ref().map(Browsed::new))
+        self.shared.committed("take a message out", commit).await?;
+        Ok(Some(taken))
     }
 
-    /// Deletes a queue with all that is in it. Its receivers and whoever sends to it get an error. Says whether it was there.
-    pub fn delete_queue(&self, queue: &Address) -> bool {
-        let mut state = self.shared.lock();
-        state.subscriptions.retain(|_, queues| {
-            queues.remove(queue);
-            !queues.is_empty()
-        });
-        let removed = state.queues.remove(queue);
-        removed.map(|mut queue| queue.dismiss()).is_some()
+    /// Deletes a queue with its subscriptions and all that is in it. Its receivers and whoever sends to it get an
+    /// error. Says whether it was there.
+    ///
+    /// # Errors
+    /// It could not be made durable: after a restart some of it may be there again.
+    pub async fn delete_queue(&self, queue: &Address) -> Result<bool, TransportError> {
+        let commits: Vec<_> = {
+            let mut state = self.shared.lock();
+            check_working(&state)?;
+            let Some((deleted, events)) = state.delete(queue) else {
+                return Ok(false);
+            };
+            let writes: Vec<Write> = deleted
+                .into_messages()
+                .flat_map(|message| journal::removal(queue, &message))
+                .chain(topology::removal(queue, events))
+                .collect();
+            let batches = writes.chunks(DELETED_AT_ONCE);
+            batches
+                .filter_map(|writes| self.shared.commit(writes.to_vec()))
+                .collect()
+        };
+        for commit in commits {
+            self.shared.committed("delete the queue", Some(commit)).await?;
+        }
+        Ok(true)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a message consists of, shared by all queues that hold it.
 
+use bytes::Bytes;
 use longhaul_core::envelope::{Envelope, Incoming};
 
 /// A message as it was handed in: never changed, only copied out.
@@ -20,27 +21,33 @@ impl Content {
         }
     }
 
+    /// The id for people.
+    pub(crate) fn shown_id(&self) -> String {
+        let id = self.id().map(|id| id.escape_ascii().to_string());
+        id.unwrap_or_else(|| "without an id".to_owned())
+    }
+
+    /// The body.
+    pub(crate) const fn body(&self) -> &Bytes {
+        match self {
+            Self::Envelope(envelope) => &envelope.body,
+            Self::Raw(incoming) => &incoming.body,
+        }
+    }
+
     /// The memory that it counts for, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let (headers, body) = match self {
-            Self::Envelope(envelope) => (
-                envelope
-                    .headers
-                    .iter()
-                    .map(|(name, value)| name.len() + value.len())
-                    .sum(),
-                envelope.body.len(),
-            ),
-            Self::Raw(incoming) => (
-                incoming
-                    .headers
-                    .iter()
-                    .map(|(name, value)| name.len() + value.len())
-                    .sum::<usize>(),
-                incoming.body.len(),
-            ),
+        let headers: usize = match self {
+            Self::Envelope(envelope) => {
+                let headers = envelope.headers.iter();
+                headers.map(|(name, value)| name.len() + value.len()).sum()
+            }
+            Self::Raw(incoming) => {
+                let headers = incoming.headers.iter();
+                headers.map(|(name, value)| name.len() + value.len()).sum()
+            }
         };
-        self.id().map_or(0, <[u8]>::len) + headers + body
+        self.id().map_or(0, <[u8]>::len) + headers + self.body().len()
     }
 
     /// A copy to hand out.

@@ -6,14 +6,21 @@
 //! What it deliberately does not do: talk to another process.
 
 mod broker;
+mod claim;
+mod commits;
 mod content;
+mod journal;
+mod keys;
 mod link;
+mod message;
 mod options;
 mod queue;
 mod receiver;
+mod recovery;
 mod settle;
 mod shared;
 mod state;
+mod stored;
 mod topology;
 mod transport;
 

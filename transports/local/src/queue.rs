@@ -4,22 +4,26 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use longhaul_core::clock::Timestamp;
+use longhaul_core::ids::MessageId;
 use longhaul_core::transport::ReceiverOptions;
 use tokio::sync::Notify;
 
 use crate::content::Content;
 use crate::link::Link;
+use crate::message::{Message, Note};
 
-/// A message in one queue.
+/// How many messages that were there when the broker was opened are counted with one write.
+const COUNTED_AT_ONCE: usize = 64;
+
+/// How a delivery is counted on disk.
 #[derive(Debug)]
-pub(crate) struct Message {
-    /// Names it within its queue; grows in the order of acceptance.
-    pub(crate) sequence: u64,
-    pub(crate) content: Arc<Content>,
-    /// Not before this time.
-    pub(crate) due: Option<Timestamp>,
-    /// How often it was handed out.
-    pub(crate) deliveries: u32,
+pub(crate) enum Count {
+    /// Not at all: the first one of a message that came in this life.
+    No,
+    /// Some time soon.
+    Soon(Note),
+    /// Before the message is handed out: it may have ended the last life. Its neighbours are counted with it.
+    First(Vec<Note>),
 }
 
 /// A message that can be handed out, and its place in the line.
@@ -61,6 +65,7 @@ pub(crate) struct Taken {
     pub(crate) tag: u64,
     pub(crate) content: Arc<Content>,
     pub(crate) redeliveries: u32,
+    pub(crate) count: Count,
 }
 
 /// How many messages a queue holds: see [`LocalBroker::queue_lengths`](crate::LocalBroker::queue_lengths).
@@ -132,7 +137,32 @@ impl Queue {
             content: Arc::clone(content),
             due,
             deliveries: 0,
+            recovered: false,
+            noted: false,
         }
+    }
+
+    /// The room is not needed after all.
+    pub(crate) fn unreserve(&mut self, message: &Message) {
+        self.reserved -= 1;
+        self.bytes -= message.content.bytes();
+    }
+
+    /// Puts a message that was stored in an earlier life in its line; its bytes and its number begin to count.
+    pub(crate) fn restore(&mut self, message: Message, now: Timestamp) {
+        self.bytes += message.content.bytes();
+        self.start_after(message.sequence);
+        self.line_up(message, now);
+    }
+
+    /// The last number that was used.
+    pub(crate) const fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Gives no number up to `last` again.
+    pub(crate) fn start_after(&mut self, last: u64) {
+        self.last = self.last.max(last);
     }
 
     /// A message for which room was made joins the line.
@@ -222,12 +252,21 @@ impl Queue {
         };
         consumer.unsettled += 1;
         let tag = self.number();
+        let redeliveries = message.deliveries;
+        message.deliveries = redeliveries.saturating_add(1);
+        let count = if message.recovered {
+            Count::First(self.count_recovered(&mut message))
+        } else if redeliveries > 0 {
+            Count::Soon(message.note(message.deliveries))
+        } else {
+            Count::No
+        };
         let taken = Taken {
             tag,
             content: Arc::clone(&message.content),
-            redeliveries: message.deliveries,
+            redeliveries,
+            count,
         };
-        message.deliveries = message.deliveries.saturating_add(1);
         let held = Unsettled {
             receiver,
             place,
@@ -237,6 +276,22 @@ impl Queue {
         Take::Message(taken)
     }
 
+    /// Counts `first`, which is being handed out, and with it the ones that come next.
+    fn count_recovered(&mut self, first: &mut Message) -> Vec<Note> {
+        first.recovered = false;
+        let next = self.ready.iter_mut().map(|ready| &mut ready.message);
+        let next = next
+            .take_while(|message| message.recovered)
+            .take(COUNTED_AT_ONCE - 1);
+        let next = next.map(|message| {
+            message.recovered = false;
+            message.note(message.deliveries.saturating_add(1))
+        });
+        std::iter::once(first.note(first.deliveries))
+            .chain(next)
+            .collect()
+    }
+
     /// The message is done with. `None`: the right to say so was lost.
     pub(crate) fn finish(&mut self, tag: u64) -> Option<Message> {
         let held = self.let_go(tag)?;
@@ -244,19 +299,19 @@ impl Queue {
         Some(held.message)
     }
 
-    /// The message comes again, at its old place or not before `due`. `None`: the right to say so was lost.
-    pub(crate) fn give_back(&mut self, tag: u64, due: Option<Timestamp>) -> Option<&Message> {
-        let Unsettled {
-            place, mut message, ..
-        } = self.let_go(tag)?;
-        let Some(due) = due else {
-            let at = self.put_back(place, message);
-            return self.ready.get(at).map(|ready| &ready.message);
-        };
+    /// The message comes again at its old place. `false`: the right to say so was lost.
+    pub(crate) fn give_back(&mut self, tag: u64) -> bool {
+        let held = self.let_go(tag);
+        held.map(|held| self.put_back(held.place, held.message)).is_some()
+    }
+
+    /// The message comes again, not before `due`. `None`: the right to say so was lost.
+    pub(crate) fn postpone(&mut self, tag: u64, due: Timestamp) -> Option<Note> {
+        let Unsettled { mut message, .. } = self.let_go(tag)?;
         message.due = Some(due);
-        let key = (due, message.sequence);
+        let note = message.note(message.deliveries);
         self.delay(due, message);
-        self.delayed.get(&key)
+        Some(note)
     }
 
     fn let_go(&mut self, tag: u64) -> Option<Unsettled> {
@@ -268,11 +323,17 @@ impl Queue {
         Some(held)
     }
 
-    fn put_back(&mut self, place: u64, message: Message) -> usize {
+    fn put_back(&mut self, place: u64, message: Message) {
         let at = self.ready.partition_point(|ready| ready.place < place);
         self.ready.insert(at, Ready { place, message });
         self.arrived.notify_one();
-        at
+    }
+
+    /// All messages in its lines and in hands.
+    pub(crate) fn into_messages(self) -> impl Iterator<Item = Message> {
+        let ready = self.ready.into_iter().map(|ready| ready.message);
+        let unsettled = self.unsettled.into_values().map(|held| held.message);
+        ready.chain(self.delayed.into_values()).chain(unsettled)
     }
 
     /// The messages that nobody holds, in the order in which they would come.
@@ -283,19 +344,13 @@ impl Queue {
             .chain(self.delayed.values())
     }
 
-    /// Takes out one that nobody holds.
-    pub(crate) fn remove(&mut self, sequence: u64) -> Option<Message> {
-        let message = match self
-            .ready
-            .iter()
-            .position(|ready| ready.message.sequence == sequence)
-        {
+    /// Takes out the first one with that id that nobody holds.
+    pub(crate) fn remove(&mut self, id: &MessageId) -> Option<Message> {
+        let wanted = |message: &Message| message.content.id() == Some(id.as_str().as_bytes());
+        let message = match self.ready.iter().position(|ready| wanted(&ready.message)) {
             Some(at) => self.ready.remove(at).map(|ready| ready.message),
             None => {
-                let key = self
-                    .delayed
-                    .iter()
-                    .find(|(_, message)| message.sequence == sequence);
+                let key = self.delayed.iter().find(|(_, message)| wanted(message));
                 let key = key.map(|(key, _)| *key)?;
                 self.delayed.remove(&key)
             }
@@ -304,10 +359,18 @@ impl Queue {
         Some(message)
     }
 
-    /// The queue is deleted: whoever waits is told.
+    /// The queue is deleted: whoever waits or holds something is told.
     pub(crate) fn dismiss(&mut self) {
         while let Some((_, consumer)) = self.consumers.pop_first() {
             consumer.link.lose();
+        }
+        self.arrived.notify_waiters();
+    }
+
+    /// Lets every receiver look again.
+    pub(crate) fn rouse(&self) {
+        for consumer in self.consumers.values() {
+            consumer.link.free();
         }
         self.arrived.notify_waiters();
     }

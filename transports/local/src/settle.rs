@@ -25,12 +25,15 @@ pub(crate) struct LocalSettle {
 impl Settle for LocalSettle {
     async fn acknowledge(mut self: Box<Self>) -> Result<Settled, TransportError> {
         self.settled = true;
-        Ok(self.shared.finish(&self.queue, self.tag))
+        self.shared.finish(&self.queue, self.tag)
     }
 
     async fn release(mut self: Box<Self>, after: Duration) -> Result<Settled, TransportError> {
         self.settled = true;
-        Ok(self.shared.give_back(&self.queue, self.tag, after))
+        if after.is_zero() {
+            return Ok(self.shared.give_back(&self.queue, self.tag));
+        }
+        self.shared.postpone(&self.queue, self.tag, after)
     }
 
     fn lease_lost(&self) -> BoxFuture<'static, ()> {
@@ -41,7 +44,7 @@ impl Settle for LocalSettle {
 impl Drop for LocalSettle {
     fn drop(&mut self) {
         if !self.settled {
-            self.shared.give_back(&self.queue, self.tag, Duration::ZERO);
+            self.shared.give_back(&self.queue, self.tag);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Everything in one broker behind its lock: queues, subscriptions, and what may be let in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::transport::{Accepted, Destination, Dispatch, TransportError, TransportErrorKind};
 
+use crate::commits::Outstanding;
 use crate::content::Content;
+use crate::journal::Lazy;
+use crate::message::Message;
 use crate::options::LocalOptions;
-use crate::queue::{Message, Queue};
+use crate::queue::Queue;
 
 /// The longest delay: ten years of 365 days and two leap days.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(3_652 * 86_400);
@@ -20,6 +24,13 @@ pub(crate) struct State {
     pub(crate) queues: BTreeMap<Address, Queue>,
     pub(crate) subscriptions: BTreeMap<String, BTreeSet<Address>>,
     pub(crate) duplication: Duplication,
+    /// Accepted messages on their way to the disk, in order.
+    pub(crate) outstanding: VecDeque<Outstanding>,
+    pub(crate) lazy: Lazy,
+    /// The broker can't go on, and why.
+    pub(crate) failed: Option<String>,
+    /// The highest number that a deleted queue had used: no stored message of it is taken for one of a later queue.
+    last_of_deleted: u64,
 }
 
 /// Lets every n-th accepted message in twice.
@@ -44,19 +55,29 @@ impl Duplication {
     }
 }
 
+/// A message to be let in, checked as far as no queue is needed for that.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) content: Arc<Content>,
+    pub(crate) to: Cow<'a, Destination>,
+    pub(crate) due: Option<Timestamp>,
+}
+
 /// A message that room was made for in its queue.
 #[derive(Debug)]
 pub(crate) struct Arrival {
+    /// Which entry of its batch it comes from.
+    pub(crate) entry: usize,
     pub(crate) queue: Address,
     pub(crate) message: Message,
 }
 
-/// What is said about one message before any queue is looked at. `Ok` holds its due time, if that is still to come.
-pub(crate) fn check(
-    dispatch: &Dispatch,
+/// Checks one message before any queue is looked at.
+pub(crate) fn check<'a>(
+    dispatch: &'a Dispatch,
     now: Timestamp,
     options: &LocalOptions,
-) -> Result<Option<Timestamp>, TransportError> {
+) -> Result<Wanted<'a>, TransportError> {
     let invalid = |what: String| {
         let id = &dispatch.envelope.id;
         Err(TransportError::new(
@@ -71,47 +92,72 @@ pub(crate) fn check(
             "its body of {bytes} bytes is over the limit of {most}; send a reference to it instead, or raise `max_body`"
         ));
     }
-    let Some(due) = dispatch.due.filter(|due| *due > now) else {
-        return Ok(None);
-    };
-    if due.since(now) > MAX_DELAY {
+    // A time already passed means now.
+    let due = dispatch.due.filter(|due| *due > now);
+    if let Some(due) = due.filter(|due| due.since(now) > MAX_DELAY) {
         return invalid(format!(
             "its due time {due} is more than {} days ahead; send it again from an alarm nearer to that time",
             MAX_DELAY.as_secs() / 86_400
         ));
     }
-    if let Destination::Subscribers(event) = &dispatch.to {
+    if let (Destination::Subscribers(event), Some(_)) = (&dispatch.to, due) {
         return invalid(format!(
             "an event ({event:?}) can't be delayed; delay a message to your own queue and publish the event from there"
         ));
     }
-    Ok(Some(due))
+    Ok(Wanted {
+        content: Arc::new(Content::Envelope(dispatch.envelope.clone())),
+        to: Cow::Borrowed(&dispatch.to),
+        due,
+    })
 }
 
 impl State {
+    /// The queue of that name, made where it is missing.
+    pub(crate) fn create(&mut self, queue: &Address) -> &mut Queue {
+        let last = self.last_of_deleted;
+        let queue = self.queues.entry(queue.clone()).or_default();
+        queue.start_after(last);
+        queue
+    }
+
+    /// Takes a queue and all its subscriptions away, and dismisses its receivers.
+    pub(crate) fn delete(&mut self, queue: &Address) -> Option<(Queue, Vec<String>)> {
+        let mut removed = self.queues.remove(queue)?;
+        removed.dismiss();
+        self.last_of_deleted = self.last_of_deleted.max(removed.last());
+        let mut events = Vec::new();
+        self.subscriptions.retain(|event, queues| {
+            if queues.remove(queue) {
+                events.push(event.clone());
+            }
+            !queues.is_empty()
+        });
+        Some((removed, events))
+    }
+
     /// Makes room for a message in every queue that it goes to, or in none; `into` receives the copies.
     pub(crate) fn admit(
         &mut self,
-        content: &Arc<Content>,
-        to: &Destination,
-        due: Option<Timestamp>,
+        entry: usize,
+        wanted: &Wanted<'_>,
         options: &LocalOptions,
         into: &mut Vec<Arrival>,
     ) -> Result<Accepted, TransportError> {
-        match to {
+        match &*wanted.to {
             Destination::Queue(queue) => {
-                self.check_room(content, queue, options)?;
-                self.make_room(content, queue, due, into);
+                self.check_room(&wanted.content, queue, options)?;
+                self.make_room(entry, wanted, queue, into);
             }
             Destination::Subscribers(event) => {
                 let Some(queues) = self.subscriptions.get(event).cloned() else {
                     return Ok(Accepted::NoSubscribers);
                 };
                 for queue in &queues {
-                    self.check_room(content, queue, options)?;
+                    self.check_room(&wanted.content, queue, options)?;
                 }
                 for queue in &queues {
-                    self.make_room(content, queue, due, into);
+                    self.make_room(entry, wanted, queue, into);
                 }
             }
         }
@@ -152,30 +198,37 @@ impl State {
         Ok(())
     }
 
-    fn make_room(
-        &mut self,
-        content: &Arc<Content>,
-        queue: &Address,
-        due: Option<Timestamp>,
-        into: &mut Vec<Arrival>,
-    ) {
+    fn make_room(&mut self, entry: usize, wanted: &Wanted<'_>, queue: &Address, into: &mut Vec<Arrival>) {
         let copies = self.duplication.copies();
         let Some(found) = self.queues.get_mut(queue) else {
             return;
         };
         for _ in 0..copies {
             into.push(Arrival {
+                entry,
                 queue: queue.clone(),
-                message: found.reserve(content, due),
+                message: found.reserve(&wanted.content, wanted.due),
             });
         }
     }
 
-    /// Messages that room was made for join their lines.
-    pub(crate) fn join(&mut self, arrivals: Vec<Arrival>, now: Timestamp) {
-        for Arrival { queue, message } in arrivals {
-            if let Some(queue) = self.queues.get_mut(&queue) {
-                queue.join(message, now);
+    /// Messages that room was made for join their lines. Returns those whose queue is gone.
+    pub(crate) fn join(&mut self, arrivals: Vec<Arrival>, now: Timestamp) -> Vec<Arrival> {
+        let mut stranded = Vec::new();
+        for arrival in arrivals {
+            match self.queues.get_mut(&arrival.queue) {
+                Some(queue) => queue.join(arrival.message, now),
+                None => stranded.push(arrival),
+            }
+        }
+        stranded
+    }
+
+    /// Messages that room was made for do not come.
+    pub(crate) fn turn_away(&mut self, arrivals: &[Arrival]) {
+        for arrival in arrivals {
+            if let Some(queue) = self.queues.get_mut(&arrival.queue) {
+                queue.unreserve(&arrival.message);
             }
         }
     }

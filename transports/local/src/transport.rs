@@ -11,9 +11,9 @@ use longhaul_core::transport::{
 use tokio::sync::watch;
 
 use crate::broker::LocalBroker;
-use crate::content::Content;
 use crate::link::Link;
 use crate::receiver::LocalReceiver;
+use crate::shared::check_working;
 use crate::state::{self, MAX_DELAY};
 use crate::topology;
 
@@ -25,13 +25,13 @@ impl Transport for LocalBroker {
             max_delay: MAX_DELAY,
             max_body: self.shared.options.max_body,
             max_batch: 1_000,
-            durable: false,
+            durable: self.shared.journal.is_some(),
         }
     }
 
     async fn prepare(&self, topology: &Topology, mode: Declare) -> Result<Report, TransportError> {
         match mode {
-            Declare::Declare => topology::declare(&mut self.shared.lock(), topology),
+            Declare::Declare => self.declare(topology).await,
             Declare::Verify => topology::verify(&self.shared.lock(), topology),
             Declare::Assume => Ok(Report::default()),
         }
@@ -70,20 +70,26 @@ impl Transport for LocalBroker {
 
     async fn dispatch(&self, batch: &[Dispatch]) -> Vec<Result<Accepted, TransportError>> {
         let now = self.shared.clock.now();
-        let options = &self.shared.options;
-        let mut arrivals = Vec::with_capacity(batch.len());
-        let mut state = self.shared.lock();
-        let results = batch.iter().map(|dispatch| {
-            let due = state::check(dispatch, now, options)?;
-            let content = Arc::new(Content::Envelope(dispatch.envelope.clone()));
-            state.admit(&content, &dispatch.to, due, options, &mut arrivals)
-        });
-        let results = results.collect();
-        state.join(arrivals, now);
-        results
+        let wanted = batch.iter();
+        let wanted = wanted.map(|dispatch| state::check(dispatch, now, &self.shared.options));
+        self.shared.accept(wanted.collect()).await
     }
 
     fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+}
+
+impl LocalBroker {
+    async fn declare(&self, topology: &Topology) -> Result<Report, TransportError> {
+        let (report, commit) = {
+            let mut state = self.shared.lock();
+            check_working(&state)?;
+            let report = topology::declare(&mut state, topology)?;
+            // All of it each time: what an earlier call could not store is stored by this one.
+            (report, self.shared.commit(topology::writes(topology)))
+        };
+        self.shared.committed("prepare the queues", commit).await?;
+        Ok(report)
     }
 }

@@ -213,7 +213,7 @@ fn when_a_queue_is_deleted_its_receiver_is_told() {
         let (broker, mut receiver) = with_sales(LocalBroker::in_memory(Arc::new(clock.clone()))).await;
         let waiting = time.spawn(async move { receiver.receive().await.map(|delivery| id(&delivery)) });
         clock.sleep_until(clock.now() + HOUR).await;
-        assert!(broker.delete_queue(&sales()));
+        assert!(broker.delete_queue(&sales()).await.expect("deletes"));
         let error = waiting.await.expect_err("the queue is gone");
         assert_eq!(error.kind(), TransportErrorKind::Topology);
         assert_eq!(broker.len(&sales()), None);
