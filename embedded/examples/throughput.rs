@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "{:>9} {:>12} {:>13} {:>10} {:>13} {:>9}",
         "in flight", "keys/commit", "commits/s", "syncs/s", "commits/sync", "MiB"
     );
-    for (in_flight, keys) in [(1, 1), (1, 4), (16, 1), (512, 1), (512, 4)] {
+    for (in_flight, keys) in [(1, 1), (1, 4), (16, 1), (512, 1), (512, 2), (512, 4)] {
         measure(&directory, in_flight, keys).await?;
     }
     Ok(())

@@ -68,6 +68,7 @@ impl Database {
     ///
     /// The first call in a process wraps its panic hook: the engine panics on damaged data, and the text of such a
     /// panic goes to the log instead, because the error returned says the same. All other panics are passed on.
+    /// In a program built with `panic = "abort"` damaged data ends the process.
     ///
     /// # Errors
     ///
@@ -195,11 +196,10 @@ impl Database {
 
     /// What was done since the database was opened, and its size.
     pub fn stats(&self) -> Stats {
-        let data = self.shared().path.join(DATA_NAME);
-        let bytes_on_disk = fs::metadata(data).map_or(0, |metadata| metadata.len());
-        self.shared()
-            .counters
-            .read(self.shared().queue.len() as u64, bytes_on_disk)
+        let shared = self.shared();
+        let bytes = fs::metadata(shared.path.join(DATA_NAME)).map_or(0, |metadata| metadata.len());
+        let alarm = shared.options.disk_alarm_bytes.is_some_and(|alarm| bytes > alarm);
+        shared.counters.read(shared.queue.len() as u64, bytes, alarm)
     }
 
     /// Why the engine has stopped for good, when it has.

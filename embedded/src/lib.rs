@@ -28,11 +28,23 @@
 //!
 //! # What it survives
 //!
-//! A commit that returned `Ok` is there after the process is killed, and after the machine loses power as far as the
-//! disk keeps what it confirmed. A commit that did not return is there as a whole or not at all.
+//! A commit that returned `Ok` is there after the process was killed; one that did not return is there as a whole or
+//! not at all. The same holds after a loss of power, as far as the disk keeps what it confirmed: one writer thread
+//! takes what is queued as a group (up to 512 batches), applies it as one atomic change, syncs the file, and only then
+//! answers. What the engine moves about in the background is synced up to half a second later, so a disk that
+//! reorders what it has in its cache may, on a loss of power in that time, take older entries with it.
 //!
-//! One writer thread takes what is queued as a group (up to 512 batches), applies it as one atomic change, syncs the
-//! file, and only then answers. After the first error of the engine nothing more is acknowledged: see [`Failure`].
+//! It never passes over such a loss in silence. Opening reads every entry and compares a sum over all of them and the
+//! number of the last acknowledged group with what was written; a directory that does not match is refused as
+//! [`Damaged`](OpenErrorKind::Damaged) and left as it was found. A damaged snapshot of the engine is rebuilt.
+//!
+//! After the first error of the engine nothing more is acknowledged until the database is opened anew: see
+//! [`Failure`]. To make a backup, copy the whole directory while the database is closed.
+//!
+//! # What it is not
+//!
+//! It is for one process and for as much data as a machine reads in the time that a start may take. Reads take no
+//! part in a commit: to write on the condition of what was read, say so with a [`Check`].
 
 mod acknowledged;
 mod aside;

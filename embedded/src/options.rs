@@ -14,6 +14,8 @@ pub struct Options {
     pub(crate) max_value_bytes: usize,
     pub(crate) max_batch_bytes: usize,
     pub(crate) max_group: usize,
+    /// Not for users to set: the engine may reuse the room of what a group has moved while the group is not yet
+    /// synced, once the group has filled three segments of 512 KiB. So a group stays well below that.
     pub(crate) max_group_bytes: usize,
     pub(crate) queue_batches: usize,
     pub(crate) queue_bytes: usize,
@@ -97,7 +99,7 @@ impl Default for Options {
             max_value_bytes: 1 << 20,
             max_batch_bytes: 16 << 20,
             max_group: 512,
-            max_group_bytes: 4 << 20,
+            max_group_bytes: 256 << 10,
             queue_batches: 16_384,
             queue_bytes: 64 << 20,
             disk_alarm_bytes: None,

@@ -32,6 +32,13 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<Opened, OpenError> 
     remove_snapshots(path, |name| name.ends_with(".generating"))?;
     let (mut acknowledged, expected) =
         Acknowledged::open(path).map_err(|error| OpenError::io(path, "open its number", error))?;
+    if expected.is_some_and(|expected| expected > 0) && !path.join(DATA_NAME).exists() {
+        return Err(damaged(
+            path,
+            &mut aside,
+            &format!("its data, {DATA_NAME}, is gone"),
+        ));
+    }
     let attempt = || checked(engine::open(path, options)?, expected.unwrap_or(0));
     let Engine { db, head } = match attempt() {
         Ok(engine) => engine,

@@ -18,6 +18,8 @@ pub struct Stats {
     pub queued: u64,
     /// The size of the database file, in bytes.
     pub bytes_on_disk: u64,
+    /// Whether that is over [`Options::disk_alarm_bytes`](crate::Options::disk_alarm_bytes).
+    pub disk_alarm: bool,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ impl Counters {
         self.largest_group.fetch_max(commits, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self, queued: u64, bytes_on_disk: u64) -> Stats {
+    pub(crate) fn read(&self, queued: u64, bytes_on_disk: u64, disk_alarm: bool) -> Stats {
         Stats {
             commits: self.commits.load(Ordering::Relaxed),
             conflicts: self.conflicts.load(Ordering::Relaxed),
@@ -44,6 +46,7 @@ impl Counters {
             largest_group: self.largest_group.load(Ordering::Relaxed),
             queued,
             bytes_on_disk,
+            disk_alarm,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Commits, reads and limits on a healthy database.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use longhaul_embedded::{Batch, Check, CommitErrorKind, Database, Options, Scan};
 
-use crate::support::{everything, put};
+use crate::support::{draws, everything, put};
 
 fn open(options: Options) -> (Database, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
@@ -196,6 +198,117 @@ fn when_pages_are_read_one_after_another() {
             .map(|number| format!("a/{number:04}"))
             .collect::<Vec<_>>()
     );
+}
+
+/// Keys of all lengths with long beginnings in common, so that pages split, merge and shorten their keys.
+/// `LONGHAUL_ROUNDS` sets how many commits.
+#[test]
+fn when_entries_come_and_go_at_random() {
+    let rounds = std::env::var("LONGHAUL_ROUNDS").map_or(400, |count| count.parse().unwrap());
+    let (mut database, directory) = open(Options::new());
+    let mut model = BTreeMap::new();
+    let mut draw = draws(5);
+    for round in 0..rounds {
+        let mut batch = Batch::new();
+        let (grow, writes) = (round / 100 % 2 == 0, draw() % 30);
+        for _ in 0..writes {
+            let key = drawn_key(&mut draw);
+            if draw() % 10 < if grow { 2 } else { 8 } {
+                model.remove(&key);
+                batch.delete(key);
+            } else {
+                let value = vec![draw().to_le_bytes()[0]; usize::try_from(draw() % 20).unwrap().pow(3)];
+                model.insert(key.clone(), value.clone());
+                batch.put(key, value);
+            }
+        }
+        database.commit(batch).wait().unwrap();
+        let (from, prefix) = (drawn_key(&mut draw), drawn_key(&mut draw));
+        let prefix = &prefix[..prefix.len() / 2];
+        let page = database
+            .scan(&Scan::prefix(prefix).after(&from).limit(20))
+            .unwrap();
+        let expected = model
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix) && **key > from)
+            .take(20);
+        assert!(
+            page.iter()
+                .map(|(key, value)| (key.to_vec(), value.to_vec()))
+                .eq(expected.map(owned))
+        );
+        if round % 100 == 99 {
+            database.close().unwrap();
+            database = Database::open(directory.path().join("data")).unwrap();
+            let all = database.scan(&everything()).unwrap();
+            assert!(
+                all.iter()
+                    .map(|(key, value)| (key.to_vec(), value.to_vec()))
+                    .eq(model.iter().map(owned))
+            );
+        }
+    }
+}
+
+fn owned((key, value): (&Vec<u8>, &Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
+    (key.clone(), value.clone())
+}
+
+fn drawn_key(draw: &mut impl FnMut() -> u64) -> Vec<u8> {
+    let beginnings: [&[u8]; 5] = [
+        b"",
+        b"orders/inbox/",
+        b"orders/inbox/\xff\xff",
+        b"orders/",
+        &[b'o'; 300],
+    ];
+    let mut key = beginnings[usize::try_from(draw() % 5).unwrap()].to_vec();
+    for _ in 0..draw() % 4 {
+        key.push([0, 1, b'a', 0xfe, 0xff][usize::try_from(draw() % 5).unwrap()]);
+    }
+    key.extend(
+        (draw() % 200)
+            .to_string()
+            .bytes()
+            .take(usize::try_from(draw() % 4).unwrap()),
+    );
+    key
+}
+
+#[test]
+fn when_one_batch_is_longer_than_many_segments() {
+    let (database, directory) = open(Options::new());
+    let mut batch = Batch::new();
+    for number in 0..15_u8 {
+        batch.put(vec![number], vec![number; 1 << 20]);
+    }
+    database.commit(batch).wait().unwrap();
+    let mut batch = Batch::new();
+    for number in 0..14_u8 {
+        batch.delete(vec![number]);
+    }
+    database.commit(batch).wait().unwrap();
+    database.close().unwrap();
+    let again = Database::open(directory.path().join("data")).unwrap();
+    assert_eq!(
+        again.scan(&Scan::all()).unwrap(),
+        [(vec![14].into(), vec![14; 1 << 20].into())]
+    );
+}
+
+#[test]
+fn when_it_grows_over_the_alarm() {
+    let (database, _directory) = open(Options::new().disk_alarm_bytes(2 << 20));
+    database.commit(put("small", "x")).wait().unwrap();
+    assert!(!database.stats().disk_alarm);
+    for number in 0..3_u8 {
+        database
+            .commit(put(vec![number], vec![number; 1 << 20]))
+            .wait()
+            .unwrap();
+    }
+    let stats = database.stats();
+    assert!(stats.disk_alarm && stats.bytes_on_disk > 2 << 20, "{stats:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

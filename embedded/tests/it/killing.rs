@@ -36,11 +36,16 @@ fn child_that_commits_until_it_is_killed() {
     }
 }
 
-/// All of its keys lie far apart, some of its values in pieces.
+/// All of its keys lie far apart. Some of its values are in pieces, and some batches are longer than a segment of the
+/// engine.
 fn numbered(number: u64) -> Batch {
+    let bytes = match number {
+        _ if number.is_multiple_of(97) => 300_000,
+        _ if number.is_multiple_of(17) => 9_000,
+        _ => 100,
+    };
     let mut batch = Batch::new();
     for part in 0..KEYS {
-        let bytes = if number.is_multiple_of(17) { 9_000 } else { 100 };
         batch.put(
             format!("{part}/{number:010}"),
             vec![number.to_le_bytes()[0]; bytes],
