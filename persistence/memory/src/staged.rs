@@ -92,7 +92,7 @@ impl Staged {
             )));
         }
         let next = next.map(|(body, expires)| StoredRecord {
-            version: version.unwrap_or(0) + 1,
+            version: version.unwrap_or(0).saturating_add(1),
             body,
             expires,
         });
@@ -118,7 +118,7 @@ impl Staged {
                 self.set_row(PendingRow {
                     due: Some(due),
                     attention,
-                    token: row.token + 1,
+                    token: row.token.saturating_add(1),
                     alarm_sent: false,
                     ..row
                 });
