@@ -10,8 +10,8 @@ use longhaul_core::ids::MessageId;
 
 use crate::ledger::Ledger;
 use crate::policy::CompensationPolicy;
-use crate::status::Status;
-use crate::stored::{Purpose, StepState, StoredStep};
+use crate::status::{Status, StepState};
+use crate::stored::{Purpose, StoredStep};
 use crate::turn::Turn;
 
 /// What a message says about steps.

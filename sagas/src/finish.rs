@@ -10,8 +10,8 @@ use crate::compensation::Progress;
 use crate::context::SagaContext;
 use crate::definition::Definition;
 use crate::saga::Saga;
-use crate::status::Status;
-use crate::stored::{StepState, Stored, StoredEnd, StoredLife};
+use crate::status::{Status, StepState};
+use crate::stored::{Stored, StoredEnd, StoredLife};
 
 /// What is in the store now.
 pub(crate) struct Existing {

@@ -5,8 +5,8 @@ use longhaul_core::clock::Timestamp;
 use longhaul_core::ids::MessageId;
 use longhaul_core::reason::Reason;
 
-use crate::status::Status;
-use crate::stored::{Purpose, StepState, StoredCompensation, StoredLife, StoredStep, StoredTimeout};
+use crate::status::{Status, StepState};
+use crate::stored::{Purpose, StoredCompensation, StoredLife, StoredStep, StoredTimeout};
 use crate::turn::Turn;
 
 /// The most steps that one instance can have to undo.

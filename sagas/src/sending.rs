@@ -12,7 +12,8 @@ use longhaul_core::reason::Reason;
 
 use crate::known::Known;
 use crate::ledger::{Ledger, MAX_STEPS};
-use crate::stored::{StepState, StoredBody, StoredStep, StoredUndo};
+use crate::status::StepState;
+use crate::stored::{StoredBody, StoredStep, StoredUndo};
 
 /// A command that was recorded, to be refined. It is sent, refined or not.
 #[derive(Debug)]

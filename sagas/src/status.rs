@@ -55,3 +55,28 @@ pub enum Outcome {
     /// An operator gave it up while it was stuck.
     GivenUp,
 }
+
+/// How far a step is that can be undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StepState {
+    /// Not answered yet.
+    Pending,
+    /// Not answered within the time that a compensation waits.
+    Overdue,
+    /// Done.
+    Done,
+    /// Answered by something else: there is nothing to undo.
+    Refused,
+    /// The undo is sent and not answered yet.
+    Undoing,
+    /// The undo was refused and is sent again later.
+    Retrying,
+    /// The undo failed for good.
+    Failed,
+    /// Undone.
+    Undone,
+    /// An operator said that there is nothing to undo any more.
+    Skipped,
+}

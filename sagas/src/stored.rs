@@ -11,7 +11,7 @@ use longhaul_core::store::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::status::{Outcome, Status};
+use crate::status::{Outcome, Status, StepState};
 
 /// The version of this format; readers refuse a newer one.
 const FORMAT: u32 = 1;
@@ -152,30 +152,6 @@ impl StoredBody {
             Self::Bytes(bytes) => Bytes::copy_from_slice(bytes),
         }
     }
-}
-
-/// How far a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum StepState {
-    /// Not answered yet.
-    Pending,
-    /// Not answered within the time that a compensation waits.
-    Overdue,
-    /// Done.
-    Done,
-    /// Answered by something else: there is nothing to undo.
-    Refused,
-    /// The undo is sent and not answered yet.
-    Undoing,
-    /// The undo was refused and is sent again later.
-    Retrying,
-    /// The undo failed for good.
-    Failed,
-    /// Undone.
-    Undone,
-    /// An operator said that there is nothing to undo any more.
-    Skipped,
 }
 
 /// A timeout that has not fired.
