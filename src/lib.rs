@@ -68,6 +68,7 @@ pub mod prelude {
     pub use longhaul_core::endpoint::{Endpoint, Session};
     pub use longhaul_core::handler::{Context, Handler, HandlerError, HandlerResult};
     pub use longhaul_core::ids::MessageId;
+    pub use longhaul_core::message::{Command, Event, Message};
     pub use longhaul_core::recoverability::RetryPolicy;
     pub use longhaul_core::{Command, Event, Message};
 

@@ -12,6 +12,9 @@ use crate::ids::MessageId;
 use crate::limits::Limits;
 use crate::reason::Reason;
 
+/// The bytes of a body; cheap to clone.
+pub type Body = Bytes;
+
 /// What the sender wants with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Intent {

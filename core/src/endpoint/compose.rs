@@ -60,7 +60,7 @@ pub(crate) fn dispatches(
             "request a timeout: this endpoint has no store; give it one with `.persistence(…)`",
         ));
     }
-    let longest = shared.transport.capabilities().max_delay;
+    let longest = shared.longest_delay();
     messages
         .into_iter()
         .map(|message| {
@@ -244,7 +244,7 @@ fn finish(shared: &Shared, mut envelope: Envelope) -> HandlerResult<Envelope> {
 
 /// Prepares new rows for a commit: says when the relay must look at each, and which of them to send from memory.
 pub(crate) fn entries(shared: &Shared, now: Timestamp, rows: &mut [PendingRow]) -> Vec<Entry> {
-    let longest = shared.transport.capabilities().max_delay;
+    let longest = shared.longest_delay();
     let mut entries = Vec::with_capacity(rows.len());
     for row in rows {
         match row.due {

@@ -240,7 +240,7 @@ pub(crate) async fn retry_later_storeless(
     let mut envelope = ready.envelope().clone();
     envelope.native = None;
     envelope.headers.set(headers::ATTEMPTS, made.to_string());
-    let delay = delay.min(shared.transport.capabilities().max_delay);
+    let delay = delay.min(shared.longest_delay());
     let due = Some(shared.clock.now() + delay);
     confirmed(
         shared,

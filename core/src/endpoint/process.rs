@@ -344,7 +344,7 @@ async fn attempt(
 
 /// With a store that is not durable: sends committed rows and waits until the broker has them all.
 async fn send_all(shared: &Shared, mut left: Vec<PendingRow>) {
-    let longest = shared.transport.capabilities().max_delay;
+    let longest = shared.longest_delay();
     let now = shared.clock.now();
     left.retain(|row| row.due.is_none_or(|due| due.since(now) <= longest));
     while !left.is_empty() {

@@ -119,7 +119,7 @@ async fn relay_row(
     fire: &tokio::sync::mpsc::Sender<Overdue>,
 ) {
     let due = row.due.unwrap_or(now);
-    let longest = shared.transport.capabilities().max_delay;
+    let longest = shared.longest_delay();
     if due.since(now) > longest {
         // Too far for the broker: look again when the rest fits.
         let attention = due - longest;

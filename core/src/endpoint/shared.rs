@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -50,6 +51,14 @@ impl Shared {
         self.store
             .as_ref()
             .is_some_and(|store| store.durability() > crate::store::Durability::Memory)
+    }
+
+    /// The longest delay given to the broker: alarms come one tick after their instant, and clocks differ a little.
+    pub(crate) fn longest_delay(&self) -> Duration {
+        self.transport
+            .capabilities()
+            .max_delay
+            .saturating_sub(Duration::from_secs(1))
     }
 
     /// Loads within the time limit; a fatal error stops the endpoint.

@@ -1,0 +1,249 @@
+//! G7: a failing message is retried at once, then later, then set aside byte for byte with the reason.
+
+use std::time::Duration;
+
+use longhaul::envelope::Incoming;
+use longhaul::prelude::*;
+
+use crate::world::{Do, Doer, Done, Failing, Ledger, Watcher, World, command};
+
+const POLICY: RetryPolicy = RetryPolicy {
+    immediate: 2,
+    delayed: 3,
+    jitter: false,
+    ..RetryPolicy::machine()
+};
+
+#[test]
+fn when_a_handler_fails_twice_it_succeeds_at_the_third_attempt_and_sends_once() {
+    let world = World::new();
+    let (did, saw) = (Ledger::default(), Ledger::default());
+    let failing = Failing::new(&did, |_, attempt| match attempt {
+        1 | 2 => Err(HandlerError::transient("not yet")),
+        _ => Ok(()),
+    });
+    let doer = world.start(world.endpoint("doer").handler::<Do>(failing).retries(POLICY));
+    let _watcher = world.start(world.endpoint("watcher").handler::<Done>(Watcher(saw.clone())));
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("the event", || saw.len() == 1);
+    assert_eq!(did.len(), 3);
+    assert_eq!(doer.monitor.stats().delayed_retries, 0);
+}
+
+#[test]
+fn when_a_message_always_fails_it_is_tried_exactly_as_often_as_the_policy_says_and_set_aside_unchanged() {
+    let world = World::new();
+    let (did, saw) = (Ledger::default(), Ledger::default());
+    let failing = Failing::new(&did, |_, _| Err(HandlerError::transient("the printer burns")));
+    let _doer = world.start(world.endpoint("doer").handler::<Do>(failing).retries(POLICY));
+    let _watcher = world.start(world.endpoint("watcher").handler::<Done>(Watcher(saw.clone())));
+    let mut original = command("m-1", "sweep");
+    original.headers.set("tenant", "acme");
+    original.body = b" { \"what\" : \"sweep\" } ".to_vec().into();
+    world.inject("doer", original.clone().into());
+    world.until("the error", || world.browse("error").len() == 1);
+
+    // One attempt and two immediate retries, in four rounds: at once, after 10 s, 20 s and 40 s.
+    assert_eq!(did.len(), 12);
+    let set_aside = world.browse("error").remove(0).incoming;
+    assert_eq!(set_aside.body, original.body);
+    assert_eq!(set_aside.id.as_deref(), Some(b"m-1".as_slice()));
+    for (name, value) in original.headers.iter() {
+        let found = set_aside
+            .headers
+            .iter()
+            .find(|(have, _)| have == name)
+            .expect(name);
+        assert_eq!(found.1, value.as_bytes(), "{name}");
+    }
+    for (name, value) in [
+        ("longhaul.error.reason", "handler-failed"),
+        ("longhaul.error.class", "transient"),
+        ("longhaul.error.text", "the printer burns"),
+        ("longhaul.error.endpoint", "doer"),
+        ("longhaul.error.source-queue", "doer"),
+        ("longhaul.error.attempts", "12"),
+        ("longhaul.error.host", "here"),
+    ] {
+        assert_eq!(world.error_header(0, name), value, "{name}");
+    }
+    let first = Timestamp::parse(&world.error_header(0, "longhaul.error.first-failure")).expect("a time");
+    let last = Timestamp::parse(&world.error_header(0, "longhaul.error.last-failure")).expect("a time");
+    assert!((70..72).contains(&last.since(first).as_secs()), "{first} {last}");
+    assert_eq!(saw.len(), 0, "nothing of a failed attempt leaves");
+}
+
+#[test]
+fn when_the_endpoint_restarts_between_attempts_the_count_goes_on() {
+    let world = World::new();
+    let did = Ledger::default();
+    let start = || {
+        let failing = Failing::new(&did, |_, _| Err(HandlerError::transient("the printer burns")));
+        world.start(world.endpoint("doer").handler::<Do>(failing).retries(POLICY))
+    };
+    let mut doer = start();
+    world.inject("doer", command("m-1", "sweep").into());
+    for round in 1..4 {
+        world.until("a round", || did.len() == round * 3);
+        world.pass(Duration::from_secs(1));
+        doer.stop(&world).expect("stops");
+        doer = start();
+    }
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(did.len(), 12);
+    assert_eq!(world.error_header(0, "longhaul.error.attempts"), "12");
+}
+
+#[test]
+fn when_an_error_is_permanent_the_message_is_set_aside_at_once() {
+    let world = World::new();
+    let did = Ledger::default();
+    let failing = Failing::new(&did, |_, _| Err(HandlerError::permanent("no such card")));
+    let _doer = world.start(world.endpoint("doer").handler::<Do>(failing));
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(did.len(), 1);
+}
+
+#[test]
+fn when_a_handler_panics_nothing_leaves_and_the_endpoint_goes_on() {
+    let world = World::new();
+    let did = Ledger::default();
+    let failing = Failing::new(
+        &did,
+        |what, _| if what == "sweep" { panic!("boom") } else { Ok(()) },
+    );
+    let doer = world.start(
+        world
+            .endpoint("doer")
+            .handler::<Do>(failing)
+            .retries(RetryPolicy::none()),
+    );
+    world.inject("doer", command("m-1", "sweep").into());
+    world.inject("doer", command("m-2", "dust").into());
+    world.until("the other", || doer.monitor.stats().handled == 1);
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(world.error_header(0, "longhaul.error.reason"), "handler-panicked");
+    assert!(world.error_header(0, "longhaul.error.text").contains("boom"));
+}
+
+#[test]
+fn when_the_redelivered_original_of_a_failed_message_comes_it_is_a_duplicate_and_a_replay_is_not() {
+    let world = World::new();
+    let did = Ledger::default();
+    let failing = Failing::new(&did, |_, attempt| match attempt {
+        1 => Err(HandlerError::permanent("no such card")),
+        _ => Ok(()),
+    });
+    let doer = world.start(world.endpoint("doer").handler::<Do>(failing));
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("the duplicate", || doer.monitor.stats().duplicates == 1);
+    let mut replay = command("m-1", "sweep");
+    replay.headers.set("longhaul.replay", "1");
+    world.inject("doer", Incoming::from(replay.clone()));
+    world.until("the replay", || doer.monitor.stats().handled == 1);
+    // A replay that was handled is a duplicate like any other.
+    world.inject("doer", replay.into());
+    world.until("the duplicate", || doer.monitor.stats().duplicates == 2);
+    assert_eq!(did.len(), 2);
+}
+
+#[test]
+fn when_an_older_copy_of_a_message_being_retried_comes_it_does_not_count() {
+    let world = World::new();
+    let did = Ledger::default();
+    let failing = Failing::new(&did, |_, attempt| match attempt {
+        1..=3 => Err(HandlerError::transient("not yet")),
+        _ => Ok(()),
+    });
+    let doer = world.start(world.endpoint("doer").handler::<Do>(failing).retries(POLICY));
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("the retry", || doer.monitor.stats().delayed_retries == 1);
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("the duplicate", || doer.monitor.stats().duplicates == 1);
+    assert_eq!(did.len(), 3, "the original does not run before the copy");
+    world.until("the copy", || doer.monitor.stats().handled == 1);
+    assert_eq!(did.len(), 4);
+}
+
+#[test]
+fn when_a_storeless_handler_fails_it_is_retried_and_set_aside_too() {
+    let world = World::new();
+    let did = Ledger::default();
+    let failing = Failing::new(&did, |_, _| Err(HandlerError::transient("the printer burns")));
+    let _doer = world.start(
+        world
+            .stateless("doer")
+            .idempotent_handler::<Do>(failing)
+            .retries(POLICY),
+    );
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(did.len(), 12);
+    assert_eq!(world.error_header(0, "longhaul.error.attempts"), "12");
+}
+
+#[test]
+fn when_a_message_ended_the_process_again_and_again_it_is_set_aside_and_its_neighbours_are_handled() {
+    let world = World::new();
+    let did = Ledger::default();
+    // A process that ends is a future that is dropped in the middle: the message comes again, with a higher count.
+    for _ in 0..5 {
+        let endpoint = world
+            .endpoint("doer")
+            .handler::<Do>(Hanging(did.clone()))
+            .prefetch(50);
+        let endpoint = world.run(endpoint.build()).expect("builds");
+        if world.browse("doer").is_empty() {
+            world.inject("doer", command("m-1", "kill").into());
+            world.inject("doer", command("m-2", "sweep").into());
+        }
+        let limit = world
+            .clock
+            .sleep_until(world.clock.now() + Duration::from_secs(1));
+        world.run(async {
+            tokio::select! {
+                biased;
+                _ = endpoint.run_until(std::future::pending()) => {}
+                () = limit => {}
+            }
+        });
+    }
+    let doer = world.start(world.endpoint("doer").handler::<Do>(Hanging(did.clone())));
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(world.error_header(0, "longhaul.error.reason"), "killed-process");
+    world.until("an empty queue", || world.browse("doer").is_empty());
+    assert_eq!(did.entries().iter().filter(|what| *what == "sweep").count(), 1);
+    let kills = did.entries().iter().filter(|what| *what == "kill").count();
+    assert_eq!(kills, 4, "three free tries, and one that was marked");
+    drop(doer);
+}
+
+/// Never ends handling a `kill`.
+struct Hanging(Ledger);
+
+impl Handler<Do> for Hanging {
+    async fn handle(&self, command: Do, _ctx: &mut Context) -> HandlerResult {
+        self.0.note(&command.what);
+        if command.what == "kill" {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn when_the_error_queue_is_missing_the_message_stays_and_moves_once_it_exists() {
+    let world = World::new();
+    let did = Ledger::default();
+    let failing = Failing::new(&did, |_, _| Err(HandlerError::permanent("no such card")));
+    let doer = world.start(world.endpoint("doer").handler::<Do>(failing));
+    world.delete_queue("error");
+    world.inject("doer", command("m-1", "sweep").into());
+    world.until("it given back", || doer.monitor.stats().released >= 1);
+    let other = world.start(world.endpoint("other").handler::<Do>(Doer(Ledger::default())));
+    world.until("the error", || world.browse("error").len() == 1);
+    drop(other);
+}

@@ -1,0 +1,214 @@
+//! G6: a timeout never fires early and never gets lost; its row is the truth, and the broker's message only the alarm.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use longhaul::handler::Received;
+use longhaul::headers::Headers;
+use longhaul::message::MessageKind;
+use longhaul::outbound::TimeoutRequest;
+use longhaul::prelude::*;
+use longhaul::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
+use longhaul::store::{PendingChange, PendingKind, PendingRow, RecordKey, UnitOfWork};
+
+use crate::world::{Do, Ledger, World, address, command};
+
+/// Asks for a timeout of as many seconds as a `Do` says, and notes the ones that fire.
+struct Alarms(Ledger);
+
+impl StatefulHandler for Alarms {
+    fn name(&self) -> &str {
+        "alarms"
+    }
+
+    fn accepts(&self) -> Vec<Accepts> {
+        vec![
+            Accepts {
+                type_name: Cow::Borrowed(Do::NAME),
+                kind: MessageKind::Command,
+            },
+            Accepts {
+                type_name: Cow::Borrowed("test.alarm"),
+                kind: MessageKind::Timeout,
+            },
+        ]
+    }
+
+    fn keys(&self, _received: &Received) -> HandlerResult<Vec<RecordKey>> {
+        Ok(Vec::new())
+    }
+
+    fn handle(&self, received: &Received, mut work: Work<'_>) -> HandlerResult<Effects> {
+        if let Some(row) = work.timeout {
+            self.0.note(format!(
+                "{} {}",
+                row.name,
+                received.now.since(row.due.expect("a due time")).as_millis()
+            ));
+        } else {
+            let message: Do = received.decode()?;
+            let seconds: u64 = message.what.parse()?;
+            work.outbound.request_timeout(TimeoutRequest {
+                id: received.envelope.id.clone(),
+                owner: RecordKey::new("alarms", &message.what),
+                name: message.what,
+                type_name: Cow::Borrowed("test.alarm"),
+                body: bytes_of("{}"),
+                due: received.now + Duration::from_secs(seconds),
+                headers: Headers::new(),
+            });
+        }
+        let (records, pending) = (Vec::new(), Vec::new());
+        Ok(Effects {
+            outbound: work.outbound,
+            records,
+            pending,
+            taken: Taken::Handled,
+        })
+    }
+}
+
+fn bytes_of(text: &str) -> longhaul::envelope::Body {
+    longhaul::envelope::Body::copy_from_slice(text.as_bytes())
+}
+
+fn rows(world: &World) -> Vec<PendingRow> {
+    let rows = world
+        .run(world.store("waker").admin().pending(None, 100))
+        .expect("lists");
+    rows.into_iter()
+        .filter(|row| row.kind == PendingKind::Timeout)
+        .collect()
+}
+
+fn change(world: &World, change: PendingChange) {
+    let work = UnitOfWork {
+        pending: vec![change],
+        ..UnitOfWork::default()
+    };
+    world.run(world.store("waker").commit(work)).expect("commits");
+}
+
+#[test]
+fn when_its_time_comes_a_timeout_fires_once_and_not_before() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let _waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+    world.inject("waker", command("m-1", "3600").into());
+    world.pass(Duration::from_millis(3_599_900));
+    assert_eq!(fired.len(), 0);
+    assert_eq!(rows(&world).len(), 1);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(fired.entries(), ["3600 1"], "one tick after its instant");
+    assert_eq!(rows(&world).len(), 0);
+    world.pass(Duration::from_secs(86_400));
+    assert_eq!(fired.len(), 1);
+}
+
+#[test]
+fn when_a_timeout_is_years_over_the_brokers_limit_it_fires_in_its_time() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let waker = world.endpoint("waker").stateful(Alarms(fired.clone()));
+    let _waker =
+        world.start(waker.settings(|settings| settings.purge_interval = Duration::from_secs(86_400)));
+    let seconds: u64 = 25 * 366 * 86_400;
+    world.inject("waker", command("m-1", &seconds.to_string()).into());
+    world.pass(Duration::from_secs(seconds - 1));
+    assert_eq!(fired.len(), 0);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(fired.len(), 1);
+}
+
+#[test]
+fn when_the_broker_lost_the_alarm_the_timeout_fires_from_the_store_after_the_grace() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+    world.inject("waker", command("m-1", "3600").into());
+    world.until("the alarm", || world.broker.len(&address("waker")) == Some(1));
+    world.pass(Duration::from_secs(1));
+    waker.stop(&world).expect("stops");
+    world.delete_queue("waker");
+    let waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+    world.pass(Duration::from_secs(3605));
+    world.until("it", || fired.len() == 1);
+    assert_eq!(waker.monitor.stats().overdue, 1);
+    let late: u64 = fired.entries()[0]
+        .strip_prefix("3600 ")
+        .expect("a lateness")
+        .parse()
+        .expect("a number");
+    assert!((5000..10_000).contains(&late), "{late} ms late");
+}
+
+#[test]
+fn when_the_endpoint_was_down_when_it_was_due_it_fires_at_the_next_start() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+    world.inject("waker", command("m-1", "3600").into());
+    world.until("the row", || rows(&world).len() == 1);
+    waker.stop(&world).expect("stops");
+    world.pass(Duration::from_secs(20 * 86_400));
+    let _waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+    world.until("it", || fired.len() == 1);
+    world.pass(Duration::from_secs(86_400));
+    assert_eq!(fired.len(), 1);
+}
+
+#[test]
+fn when_a_timeout_was_cancelled_its_alarm_is_counted_and_does_nothing() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+    world.inject("waker", command("m-1", "3600").into());
+    world.until("the row", || rows(&world).len() == 1);
+    world.pass(Duration::from_secs(1));
+    change(&world, PendingChange::Cancel(rows(&world)[0].id.clone()));
+    world.pass(Duration::from_secs(2 * 3600));
+    assert_eq!(fired.len(), 0);
+    assert_eq!(waker.monitor.stats().stale_alarms, 1);
+}
+
+#[test]
+fn when_a_timeout_is_moved_it_fires_once_at_its_new_time() {
+    for (to, name) in [(1800, "earlier"), (7200, "later")] {
+        let world = World::new();
+        let fired = Ledger::default();
+        let _waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+        let start = world.clock.now();
+        world.inject("waker", command("m-1", "3600").into());
+        world.until("the row", || rows(&world).len() == 1);
+        world.pass(Duration::from_secs(10));
+        let due = start + Duration::from_secs(to);
+        change(
+            &world,
+            PendingChange::Move {
+                id: rows(&world)[0].id.clone(),
+                due,
+                attention: world.clock.now(),
+            },
+        );
+        world.pass(due.since(world.clock.now()) - Duration::from_millis(1));
+        assert_eq!(fired.len(), 0, "{name}");
+        world.pass(Duration::from_secs(40));
+        assert_eq!(fired.len(), 1, "{name}");
+        world.pass(Duration::from_secs(3 * 3600));
+        assert_eq!(fired.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn when_a_hundred_thousand_timeouts_are_due_at_once_all_of_them_fire() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let waker = world.start(world.endpoint("waker").stateful(Alarms(fired.clone())));
+    let count = if cfg!(debug_assertions) { 5_000 } else { 100_000 };
+    for n in 0..count {
+        world.inject("waker", command(&format!("m-{n}"), "3600").into());
+    }
+    world.until("all rows", || waker.monitor.stats().handled == count);
+    world.pass(Duration::from_secs(2 * 3600));
+    world.until("all of them", || u64::try_from(fired.len()) == Ok(count));
+}
