@@ -147,6 +147,7 @@ impl Ledger {
             StepState::Undoing | StepState::Retrying | StepState::Failed
         ) {
             step.state = StepState::Undone;
+            step.unanswered = false;
             step.note = None;
         }
         self.cancel_timeouts(
@@ -191,7 +192,7 @@ impl Ledger {
                     .get(at)
                     .is_some_and(|step| step.state == StepState::Retrying)
                 {
-                    self.send_undo(turn, policy, at, None);
+                    self.send_undo(turn, policy, at);
                 }
             }
             Purpose::Own | Purpose::Resume => {}
@@ -208,27 +209,25 @@ impl Ledger {
             return;
         };
         if step.attempts < policy.undo_attempts {
-            let same = step.undo_request.clone();
-            self.send_undo(turn, policy, at, same);
+            step.unanswered = true;
+            self.send_undo(turn, policy, at);
         } else {
             step.state = StepState::Failed;
+            step.unanswered = true;
             step.note = Some(format!("not answered after {} attempts", step.attempts));
         }
     }
 
-    fn send_undo(
-        &mut self,
-        turn: &mut Turn,
-        policy: &CompensationPolicy,
-        at: usize,
-        same: Option<MessageId>,
-    ) {
+    /// Sends the undo of a step. One that is not answered yet goes under the id that it has.
+    fn send_undo(&mut self, turn: &mut Turn, policy: &CompensationPolicy, at: usize) {
         let step = &mut self.steps[at];
         let outgoing = turn.send_encoded(step.undo.type_name.clone(), step.undo.body.to_bytes());
         outgoing.to.clone_from(&step.undo.to);
-        if let Some(id) = same {
+        if let Some(id) = step.undo_request.take().filter(|_| step.unanswered) {
             outgoing.id = id;
         }
+        step.unanswered = false;
+        step.note = None;
         step.undo_request = Some(outgoing.id.clone());
         step.attempts += 1;
         if step.undo.undone_by.is_none() {
@@ -246,6 +245,7 @@ impl Ledger {
         if self.compensation.is_none() {
             self.compensation = Some(crate::stored::StoredCompensation { reason, started: now });
             self.status = Status::Compensating;
+            self.completing = false;
         }
     }
 
@@ -279,7 +279,7 @@ impl Ledger {
                 return Progress::Open;
             };
             match self.steps[at].state {
-                StepState::Done => self.send_undo(turn, policy, at, None),
+                StepState::Done => self.send_undo(turn, policy, at),
                 StepState::Pending => {
                     if self.await_answer(turn, policy, at, started) {
                         self.status = Status::Compensating;

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use longhaul_core::clock::Timestamp;
+use longhaul_core::codec::Codec;
 use longhaul_core::envelope::Intent;
 use longhaul_core::handler::Received;
 use longhaul_core::headers::{self, Headers};
@@ -67,6 +68,7 @@ pub struct SagaContext<S: Saga> {
     message: MessageId,
     headers: Headers,
     intent: Intent,
+    codec: Arc<dyn Codec>,
     known: Arc<Known>,
     saga: PhantomData<fn() -> S>,
 }
@@ -81,7 +83,7 @@ impl<S: Saga> SagaContext<S> {
         ledger: Ledger,
     ) -> Self {
         Self {
-            turn: Turn::new(received, outbound, &identity),
+            turn: Turn::new(received.now, outbound, &identity),
             identity,
             ledger,
             origin,
@@ -89,6 +91,7 @@ impl<S: Saga> SagaContext<S> {
             message: received.envelope.id.clone(),
             headers: received.envelope.headers.clone(),
             intent: received.intent,
+            codec: Arc::clone(&received.codec),
             known: Arc::clone(known),
             saga: PhantomData,
         }
@@ -103,7 +106,7 @@ impl<S: Saga> SagaContext<S> {
         Sending {
             outgoing,
             ledger: &mut self.ledger,
-            codec: Arc::clone(&turn.codec),
+            codec: &*self.codec,
             fault: &mut turn.fault,
             known: &self.known,
             now: turn.now,
@@ -189,7 +192,7 @@ impl<S: Saga> SagaContext<S> {
     /// While steps are not answered it stays active, and finishes with the last answer, unless it is compensated before.
     /// While compensating this changes nothing.
     pub fn complete(&mut self) {
-        self.ledger.completing = true;
+        self.ledger.completing = !self.ledger.is_compensating();
     }
 
     /// Undoes what was done, in reverse order: see [`Sending::undo_with`]. While compensating this changes nothing.

@@ -1,5 +1,7 @@
 //! Which instance a message is for: by the id in it, or by headers that came back with an answer.
 
+use std::borrow::Cow;
+
 use longhaul_core::envelope::Intent;
 use longhaul_core::handler::{HandlerError, HandlerResult, Received};
 use longhaul_core::headers::{self, Headers};
@@ -7,6 +9,7 @@ use longhaul_core::ids::MessageId;
 use longhaul_core::reason::Reason;
 use longhaul_core::store::RecordKey;
 
+const COLLECTION_PREFIX: &str = "saga/";
 const SAGA_TYPE: &str = "saga-type";
 const SAGA_ID: &str = "saga-id";
 const INCARNATION: &str = "saga-incarnation";
@@ -18,20 +21,25 @@ pub(crate) fn timeout_type(saga: &str) -> String {
 
 /// The collection of the records of a saga.
 pub(crate) fn collection(saga: &str) -> String {
-    format!("saga/{saga}")
+    format!("{COLLECTION_PREFIX}{saga}")
+}
+
+/// The saga whose records the collection of that key holds.
+pub(crate) fn saga_of(key: &RecordKey) -> Option<&str> {
+    key.collection.strip_prefix(COLLECTION_PREFIX)
 }
 
 /// One life of one instance.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
-    pub(crate) saga: &'static str,
+    pub(crate) saga: Cow<'static, str>,
     pub(crate) key: String,
     pub(crate) incarnation: MessageId,
 }
 
 impl Identity {
     pub(crate) fn record_key(&self) -> RecordKey {
-        RecordKey::new(collection(self.saga), &self.key)
+        RecordKey::new(collection(&self.saga), &self.key)
     }
 
     /// What messages of the instance carry, and answers to them bring back.
@@ -46,7 +54,7 @@ impl Identity {
 
     fn headers(&self, prefix: &str) -> Headers {
         let parts = [
-            (SAGA_TYPE, self.saga),
+            (SAGA_TYPE, &*self.saga),
             (SAGA_ID, &self.key),
             (INCARNATION, self.incarnation.as_str()),
         ];

@@ -10,7 +10,7 @@ use crate::compensation::Progress;
 use crate::context::SagaContext;
 use crate::definition::Definition;
 use crate::saga::Saga;
-use crate::status::{Status, StepState};
+use crate::status::Status;
 use crate::stored::{Stored, StoredEnd, StoredLife};
 
 /// What is in the store now.
@@ -75,7 +75,11 @@ pub(crate) fn conclude<S: Saga>(
                     .take()
                     .map(|compensation| compensation.reason),
                 given_up: None,
-                left: skipped(&ctx),
+                left: if status == Status::Compensated {
+                    ctx.ledger.left()
+                } else {
+                    Vec::new()
+                },
             };
             let expires = received.now + received.retention;
             (
@@ -128,16 +132,4 @@ fn life<S: Saga>(state: &S, ctx: &mut SagaContext<S>) -> HandlerResult<StoredLif
         steps: std::mem::take(&mut ledger.steps),
         timeouts: std::mem::take(&mut ledger.timeouts),
     })
-}
-
-/// Steps that an operator skipped, with the reasons.
-fn skipped<S: Saga>(ctx: &SagaContext<S>) -> Vec<String> {
-    let steps = ctx
-        .ledger
-        .steps
-        .iter()
-        .filter(|step| step.state == StepState::Skipped);
-    steps
-        .map(|step| format!("{}: {}", step.type_name, step.note.as_deref().unwrap_or_default()))
-        .collect()
 }

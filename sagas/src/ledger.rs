@@ -118,4 +118,19 @@ impl Ledger {
             .iter()
             .any(|step| matches!(step.state, StepState::Pending | StepState::Overdue))
     }
+
+    /// The steps that were not undone by their undo, each with the reason.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let left = |step: &&StoredStep| !matches!(step.state, StepState::Undone | StepState::Refused);
+        let steps = self.steps.iter().filter(left);
+        steps
+            .map(|step| {
+                format!(
+                    "{}: {}",
+                    step.type_name,
+                    step.note.as_deref().unwrap_or("not undone")
+                )
+            })
+            .collect()
+    }
 }

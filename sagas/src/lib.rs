@@ -5,6 +5,7 @@
 
 extern crate self as longhaul_sagas;
 
+mod arrival;
 mod compensation;
 mod context;
 mod correlation;
@@ -16,6 +17,7 @@ mod instance;
 mod known;
 mod ledger;
 mod not_found;
+pub mod operate;
 mod participant;
 mod policy;
 mod saga;

@@ -7,23 +7,20 @@ use std::sync::Arc;
 
 use longhaul_core::envelope::Intent;
 use longhaul_core::handler::{HandlerResult, Received};
-use longhaul_core::headers;
-use longhaul_core::ids::MessageId;
 use longhaul_core::message::MessageKind;
 use longhaul_core::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
 use longhaul_core::store::RecordKey;
 
-use crate::compensation::Answer;
+use crate::arrival::{Place, answer, late, nothing, origin, timeout_id};
 use crate::context::SagaContext;
 use crate::correlation::{self, Identity, Named, named};
 use crate::definition::Definition;
 use crate::finish::{Existing, conclude};
 use crate::known::Known;
 use crate::ledger::Ledger;
-use crate::not_found::NotFoundContext;
 use crate::saga::Saga;
 use crate::status::Outcome;
-use crate::stored::{Purpose, Stored, StoredLife, StoredOrigin};
+use crate::stored::{Purpose, Stored, StoredLife};
 use crate::table::{Decoded, Entry};
 
 /// A saga that takes part in handling the messages of an endpoint.
@@ -133,7 +130,7 @@ impl<S: Saga> SagaParticipant<S> {
     ) -> HandlerResult<Effects> {
         if let Some(start) = entry.start.as_ref().filter(|_| place.may_create) {
             let identity = Identity {
-                saga: S::NAME,
+                saga: Cow::Borrowed(S::NAME),
                 key: place.key,
                 incarnation: received.envelope.id.clone(),
             };
@@ -181,7 +178,7 @@ impl<S: Saga> SagaParticipant<S> {
         let ledger = Ledger::of(stored.status, &mut live);
         let existing = Existing::some(stored.started, record);
         let identity = Identity {
-            saga: S::NAME,
+            saga: Cow::Borrowed(S::NAME),
             key: place.key.clone(),
             incarnation: stored.incarnation.clone(),
         };
@@ -250,7 +247,7 @@ impl<S: Saga> SagaParticipant<S> {
             .evolution
             .read(&place.key, live.state_version, &live.state)?;
         let identity = Identity {
-            saga: S::NAME,
+            saga: Cow::Borrowed(S::NAME),
             key: place.key,
             incarnation: stored.incarnation,
         };
@@ -345,83 +342,4 @@ impl<S: Saga> StatefulHandler for SagaParticipant<S> {
     fn faults(&self) -> Vec<String> {
         self.definition.faults()
     }
-}
-
-/// The instance that a message is for.
-struct Place<'a> {
-    key: String,
-    /// The life that it is for, where it says so.
-    incarnation: Option<&'a str>,
-    may_create: bool,
-}
-
-/// A message for an instance that is finished, or did not appear.
-fn late<S: Saga>(
-    entry: &Entry<S>,
-    received: &Received,
-    message: Decoded,
-    work: Work<'_>,
-    place: Place<'_>,
-    outcome: Option<Outcome>,
-    why: &'static str,
-) -> HandlerResult<Effects> {
-    let Some(not_found) = &entry.not_found else {
-        return Ok(nothing(work, Taken::Ignored(why)));
-    };
-    let mut ctx = NotFoundContext {
-        received,
-        outbound: work.outbound,
-        id: Some(place.key),
-        outcome,
-    };
-    not_found(message, &mut ctx)?;
-    Ok(Effects {
-        outbound: ctx.outbound,
-        records: Vec::new(),
-        pending: Vec::new(),
-        taken: Taken::Handled,
-    })
-}
-
-fn nothing(work: Work<'_>, taken: Taken) -> Effects {
-    Effects {
-        outbound: work.outbound,
-        records: Vec::new(),
-        pending: Vec::new(),
-        taken,
-    }
-}
-
-fn answer(received: &Received) -> Answer<'_> {
-    let headers = &received.envelope.headers;
-    let is_reply = received.intent == Intent::Reply;
-    Answer {
-        to: headers.get(headers::CORRELATION).filter(|_| is_reply),
-        cause: headers.get(headers::CAUSATION),
-        type_name: &received.type_name,
-    }
-}
-
-fn origin(received: &Received) -> StoredOrigin {
-    let headers = &received.envelope.headers;
-    let part = headers.iter().filter_map(|(name, value)| {
-        let part = name.strip_prefix(headers::ORIGINATOR_PREFIX)?;
-        Some((part.to_owned(), value))
-    });
-    let reply_to = headers.get(headers::REPLY_TO);
-    StoredOrigin {
-        reply_to: reply_to.and_then(|queue| longhaul_core::address::Address::new(queue).ok()),
-        part: part.collect(),
-    }
-}
-
-fn timeout_id(received: &Received, work: &Work<'_>) -> Option<MessageId> {
-    let named = || {
-        received
-            .envelope
-            .headers
-            .get(headers::TIMEOUT_ID)
-            .and_then(|id| MessageId::new(id).ok())
-    };
-    work.timeout.map(|row| row.id.clone()).or_else(named)
 }

@@ -1,6 +1,5 @@
 //! Refines a command that a saga sends, and names its undo.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_core::address::Address;
@@ -20,7 +19,7 @@ use crate::stored::{StoredBody, StoredStep, StoredUndo};
 pub struct Sending<'a> {
     pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) ledger: &'a mut Ledger,
-    pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) codec: &'a dyn Codec,
     pub(crate) fault: &'a mut Option<(Reason, String)>,
     pub(crate) known: &'a Known,
     pub(crate) now: Timestamp,
@@ -100,6 +99,7 @@ impl<'a> Sending<'a> {
             state: StepState::Done,
             attempts: 0,
             undo_request: None,
+            unanswered: false,
             note: None,
         };
         let steps = &mut self.ledger.steps;

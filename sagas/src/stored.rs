@@ -106,6 +106,9 @@ pub(crate) struct StoredStep {
     /// The id of the last undo sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) undo_request: Option<MessageId>,
+    /// The last undo may still be answered: it may only be sent again under its id.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) unanswered: bool,
     /// Why the undo failed, or why it was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) note: Option<String>,

@@ -1,13 +1,10 @@
 //! What handling one message has recorded so far, as plain data.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use longhaul_core::clock::Timestamp;
-use longhaul_core::codec::Codec;
 use longhaul_core::envelope::Intent;
-use longhaul_core::handler::Received;
 use longhaul_core::headers::Headers;
 use longhaul_core::ids::MessageId;
 use longhaul_core::outbound::{Outbound, Outgoing, TimeoutRequest};
@@ -20,7 +17,6 @@ use crate::correlation::{self, Identity};
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) now: Timestamp,
-    pub(crate) codec: Arc<dyn Codec>,
     pub(crate) outbound: Outbound,
     pub(crate) fault: Option<(Reason, String)>,
     owner: RecordKey,
@@ -43,13 +39,12 @@ struct Draft {
 }
 
 impl Turn {
-    pub(crate) fn new(received: &Received, outbound: Outbound, identity: &Identity) -> Self {
+    pub(crate) fn new(now: Timestamp, outbound: Outbound, identity: &Identity) -> Self {
         Self {
-            now: received.now,
-            codec: Arc::clone(&received.codec),
+            now,
             fault: None,
             owner: identity.record_key(),
-            timeout_type: correlation::timeout_type(identity.saga),
+            timeout_type: correlation::timeout_type(&identity.saga),
             sender: identity.sender_headers(),
             target: identity.target_headers(),
             drafts: Vec::new(),

@@ -157,6 +157,13 @@ impl<S: Saga> Scenario<S> {
         self.deliver(envelope, false)
     }
 
+    /// A message comes with headers beside the usual ones.
+    #[track_caller]
+    pub fn when_with<M: Message>(&mut self, message: M, headers: Headers) -> &mut Self {
+        let envelope = self.envelope(&message, headers);
+        self.deliver(envelope, false)
+    }
+
     /// A message comes again after it was put off for the last time, because its instance did not exist.
     #[track_caller]
     pub fn when_for_the_last_time<M: Message>(&mut self, message: M) -> &mut Self {
