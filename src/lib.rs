@@ -71,6 +71,7 @@ pub mod prelude {
     pub use longhaul_core::message::{Command, Event, Message};
     pub use longhaul_core::recoverability::RetryPolicy;
     pub use longhaul_core::{Command, Event, Message};
+    pub use longhaul_sagas::{Definition, NoTimeout, Saga, SagaContext, SagaEndpoint};
 
     #[cfg(feature = "embedded")]
     pub use longhaul_embedded::Database;
@@ -78,4 +79,8 @@ pub mod prelude {
     pub use longhaul_local::LocalBroker;
     #[cfg(feature = "embedded")]
     pub use longhaul_memory::Memory;
+    #[cfg(feature = "rabbitmq")]
+    pub use longhaul_rabbitmq::RabbitMq;
+    #[cfg(feature = "embedded")]
+    pub use longhaul_sled::Sled;
 }

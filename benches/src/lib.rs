@@ -1,1 +1,0 @@
-//! Benchmarks of Longhaul against a raw client.
