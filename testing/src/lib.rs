@@ -4,3 +4,5 @@ pub mod scenario;
 pub mod virtual_time;
 
 pub mod store_suite;
+
+pub mod transport_suite;

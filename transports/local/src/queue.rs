@@ -244,7 +244,7 @@ impl Queue {
         let Some(consumer) = self.consumers.get_mut(&receiver) else {
             return Take::Gone;
         };
-        if consumer.unsettled >= usize::from(consumer.options.prefetch) {
+        if consumer.unsettled >= usize::from(consumer.options.prefetch.max(1)) {
             return Take::Full;
         }
         let Some(Ready { place, mut message }) = self.ready.pop_front() else {

@@ -44,10 +44,6 @@ impl Transport for LocalBroker {
     ) -> Result<Box<dyn Receiver>, TransportError> {
         let error =
             |kind, why: &str| TransportError::new(kind, format!("receive from the queue {source:?}: {why}"));
-        if options.prefetch == 0 {
-            let why = "a prefetch of 0 would never let a message through; use at least 1";
-            return Err(error(TransportErrorKind::Configuration, why));
-        }
         let link = Link::new();
         let mut state = self.shared.lock();
         let Some(queue) = state.queues.get_mut(source) else {
