@@ -18,7 +18,8 @@ pub(crate) type SharedTables = Arc<Mutex<Tables>>;
 ///
 /// What an endpoint stored is there when its store is opened again from the same database, so a test restarts an
 /// endpoint by dropping it and building another. Everything is in a fixed order: the same calls always give the same
-/// answers. Claims belong to one opened store and end with it.
+/// answers. Claims belong to one opened store: the others respect them, and they end when it is
+/// dropped.
 ///
 /// ```
 /// let memory = longhaul_memory::Memory::new();

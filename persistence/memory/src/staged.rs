@@ -17,8 +17,6 @@ pub(crate) struct Staged {
     inbox: BTreeMap<MessageId, Option<InboxEntry>>,
     records: BTreeMap<RecordKey, Option<StoredRecord>>,
     pending: BTreeMap<MessageId, Option<PendingRow>>,
-    /// Rows that want attention anew, whoever has claimed them.
-    pub(crate) released: Vec<MessageId>,
 }
 
 impl Staged {
@@ -155,7 +153,6 @@ impl Staged {
     }
 
     fn set_row(&mut self, row: PendingRow) {
-        self.released.push(row.id.clone());
         self.pending.insert(row.id.clone(), Some(row));
     }
 }

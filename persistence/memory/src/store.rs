@@ -1,7 +1,7 @@
 //! The store of one endpoint. Every call takes one lock, and none waits for anything while it has it.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,22 +14,25 @@ use longhaul_core::store::{
 
 use crate::memory::SharedTables;
 use crate::staged::{Staged, check_key};
-use crate::tables::{Leases, Tables};
+use crate::tables::{Claimant, Tables};
 
 pub(crate) struct MemoryStore {
     endpoint: EndpointName,
     tables: SharedTables,
-    /// Taken after the tables, never before them.
-    leases: Mutex<Leases>,
+    claimant: Claimant,
     durability: Durability,
 }
 
 impl MemoryStore {
     pub(crate) fn new(endpoint: EndpointName, tables: SharedTables, durability: Durability) -> Self {
+        let claimant = tables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .new_claimant();
         Self {
             endpoint,
             tables,
-            leases: Mutex::default(),
+            claimant,
             durability,
         }
     }
@@ -37,9 +40,11 @@ impl MemoryStore {
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn leases(&self) -> MutexGuard<'_, Leases> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        self.tables().release(self.claimant);
     }
 }
 
@@ -61,18 +66,13 @@ impl Store for MemoryStore {
 
     async fn commit(&self, work: UnitOfWork) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        let mut staged = Staged::of(work, &tables)?;
-        let mut leases = self.leases();
-        for id in std::mem::take(&mut staged.released) {
-            leases.remove(&id);
-        }
+        let staged = Staged::of(work, &tables)?;
         staged.apply(&mut tables);
         Ok(())
     }
 
     async fn claim_due(&self, now: Timestamp, lease: Duration, limit: usize) -> Result<Claimed, StoreError> {
-        let tables = self.tables();
-        Ok(tables.claim(&mut self.leases(), now, lease, limit))
+        Ok(self.tables().claim(self.claimant, now, lease, limit))
     }
 
     fn durability(&self) -> Durability {

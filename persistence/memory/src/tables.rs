@@ -11,8 +11,15 @@ use longhaul_core::store::{
     Claimed, InboxState, LoadRequest, Loaded, PendingKind, PendingRow, Record, RecordKey, Sizes,
 };
 
-/// Until when rows are claimed. Owned by one opened store.
-pub(crate) type Leases = BTreeMap<MessageId, Timestamp>;
+/// Whoever claims: one opened store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claimant(u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    until: Timestamp,
+    of: Claimant,
+}
 
 /// Where a row stands in the listing: parked ones last, else the earliest first.
 type Place = (bool, Timestamp, MessageId);
@@ -51,6 +58,8 @@ pub(crate) struct Tables {
     records: BTreeMap<RecordKey, StoredRecord>,
     pending: BTreeMap<MessageId, PendingRow>,
     places: BTreeSet<Place>,
+    leases: BTreeMap<MessageId, Lease>,
+    claimants: u64,
 }
 
 impl Tables {
@@ -95,7 +104,9 @@ impl Tables {
         };
     }
 
+    /// Notes what became of a row, and ends the claim on it.
     pub(crate) fn set_pending(&mut self, id: MessageId, row: Option<PendingRow>) {
+        self.leases.remove(&id);
         if let Some(old) = self.pending.remove(&id) {
             self.places.remove(&place(&old));
         }
@@ -105,28 +116,40 @@ impl Tables {
         }
     }
 
-    pub(crate) fn claim(
-        &self,
-        leases: &mut Leases,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Claimed {
-        leases.retain(|id, until| *until > now && self.pending.contains_key(id));
+    /// A number for a store that is being opened.
+    pub(crate) fn new_claimant(&mut self) -> Claimant {
+        self.claimants += 1;
+        Claimant(self.claimants)
+    }
+
+    /// Ends all claims of one claimant.
+    pub(crate) fn release(&mut self, claimant: Claimant) {
+        self.leases.retain(|_, lease| lease.of != claimant);
+    }
+
+    pub(crate) fn claim(&mut self, of: Claimant, now: Timestamp, lease: Duration, limit: usize) -> Claimed {
         let mut claimed = Claimed::default();
         for (parked, attention, id) in &self.places {
             // Rows come by the time they want attention, so nothing behind this one can be earlier than `next`.
             if *parked || claimed.next.is_some_and(|next| next <= *attention) {
                 break;
             }
-            let wanted = leases.get(id).map_or(*attention, |until| *until.max(attention));
+            let wanted = self
+                .leases
+                .get(id)
+                .map_or(*attention, |lease| lease.until.max(*attention));
             if wanted <= now && claimed.rows.len() < limit {
-                leases.insert(id.clone(), now + lease);
                 claimed.rows.extend(self.pending.get(id).cloned());
             } else {
                 claimed.next = Some(claimed.next.map_or(wanted, |next| next.min(wanted)));
             }
         }
+        let until = now + lease;
+        let claims = claimed
+            .rows
+            .iter()
+            .map(|row| (row.id.clone(), Lease { until, of }));
+        self.leases.extend(claims);
         claimed
     }
 

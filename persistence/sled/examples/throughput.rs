@@ -17,7 +17,7 @@ use longhaul_core::address::Address;
 use longhaul_core::clock::{Clock, SystemClock, Timestamp};
 use longhaul_core::envelope::Envelope;
 use longhaul_core::headers::Headers;
-use longhaul_core::ids::{MessageId, SystemRandomness, derived_message_id, new_message_id};
+use longhaul_core::ids::{MessageId, SeededRandomness, derived_message_id, new_message_id};
 use longhaul_core::store::{
     InboxChange, InboxState, PendingChange, PendingKind, PendingRow, Persistence, RecordChange, RecordKey,
     Store, UnitOfWork,
@@ -86,13 +86,14 @@ async fn work(
     units: Arc<AtomicU64>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let to = Destination::Queue(Address::new("billing")?);
+    let randomness = SeededRandomness::new(number);
     let mut version = None;
     loop {
         let now = SystemClock.now();
         if now >= until {
             return Ok(());
         }
-        let message = new_message_id(now, &SystemRandomness);
+        let message = new_message_id(now, &randomness);
         let row = row(&message, to.clone(), now);
         let outgoing = row.id.clone();
         let unit = UnitOfWork {

@@ -24,8 +24,8 @@ static OPEN: Mutex<BTreeMap<(PathBuf, EndpointName), Weak<Endpoint>>> = Mutex::c
 
 /// An embedded database that keeps the state of endpoints. Clones share it.
 ///
-/// Two stores that are opened for one endpoint share everything, claims included; the claims of a store end when it
-/// is dropped.
+/// What is opened twice for one endpoint shares everything. Claims belong to one opened store: the others respect
+/// them, and they end when it is dropped.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

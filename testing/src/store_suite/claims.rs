@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::fixture::StoreFixture;
-use super::sample::{LEASE, Unit, at, message, timeout};
+use super::sample::{LEASE, Unit, at, endpoint, message, timeout};
 use super::subject::{Subject, names};
 
 /// Rows whose time has come are claimed, and no others. (G5, G6)
@@ -156,6 +156,20 @@ pub async fn when_a_row_was_just_added_it_is_claimed_at_once(fixture: &dyn Store
         subject.commit(Unit::new().sent(&name)).await;
         assert_eq!(subject.claim(at(1_000)).await, Vec::<String>::new());
     }
+}
+
+/// What one of two stores of an endpoint has claimed the other leaves alone. (G5)
+pub async fn when_an_endpoint_is_opened_twice_each_leaves_the_claims_of_the_other_alone(
+    fixture: &dyn StoreFixture,
+) {
+    let one = Subject::new(fixture).await;
+    one.commit(Unit::new().add(message("r-1", at(0))).add(message("r-2", at(0))))
+        .await;
+    assert_eq!(names(&one.claim_for(at(0), LEASE, 1).await.rows), ["r-1"]);
+    let other = Subject::of(std::sync::Arc::clone(&one.persistence), &endpoint("sales")).await;
+    assert_eq!(other.claim(at(0)).await, ["r-2"]);
+    other.commit(Unit::new().defer("r-1", at(1))).await;
+    assert_eq!(one.claim(at(1)).await, ["r-1"]);
 }
 
 /// After a restart every row that is due is claimed anew or at the end of its lease: none is forgotten. (G5)

@@ -77,6 +77,7 @@ macro_rules! store_contract_suite {
             claims::when_a_claimed_row_changes_its_claim_ends,
             claims::when_several_claim_at_once_no_row_is_claimed_twice,
             claims::when_a_row_was_just_added_it_is_claimed_at_once,
+            claims::when_an_endpoint_is_opened_twice_each_leaves_the_claims_of_the_other_alone,
             claims::when_the_endpoint_restarts_claimed_rows_are_claimed_again,
             atomic::when_a_unit_is_committed_all_of_it_is_there,
             atomic::when_a_unit_is_empty_it_is_committed,
