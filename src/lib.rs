@@ -84,3 +84,17 @@ pub mod prelude {
     #[cfg(feature = "embedded")]
     pub use longhaul_sled::Sled;
 }
+
+#[cfg(all(doctest, feature = "embedded"))]
+mod documents {
+    //! The code in the README and the guide compiles.
+
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/guide/first-steps.md")]
+    struct FirstSteps;
+
+    #[doc = include_str!("../docs/guide/sagas.md")]
+    struct Sagas;
+}
