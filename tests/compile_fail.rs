@@ -11,3 +11,8 @@ fn a_message_without_a_proper_wire_name_or_shape() {
 fn a_handler_that_mistakes_one_kind_of_message_for_another_or_has_a_wrong_shape() {
     trybuild::TestCases::new().compile_fail("tests/ui/handler/*.rs");
 }
+
+#[test]
+fn a_saga_that_waits_or_is_found_by_what_is_no_id() {
+    trybuild::TestCases::new().compile_fail("tests/ui/saga/*.rs");
+}
