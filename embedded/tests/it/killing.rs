@@ -54,19 +54,23 @@ fn numbered(number: u64) -> Batch {
     batch
 }
 
-/// `LONGHAUL_KILLS` sets how many kills.
+/// `LONGHAUL_KILLS` sets how many kills. A database is killed thirty times, then the next takes its place.
 #[test]
 fn when_the_process_is_killed_again_and_again() {
     let kills = std::env::var("LONGHAUL_KILLS").map_or(30, |count| count.parse().unwrap());
     let parent = tempfile::tempdir().unwrap();
-    let path = parent.path().join("data");
     let mut draw = draws(2_026);
-    let mut total = 0;
+    let (mut acknowledged, mut total) = (0, 0);
     for kill in 0..kills {
-        let acknowledged = run_and_kill(&path, kill, &mut draw);
-        total = total.max(acknowledged.map_or(0, |last| last + 1));
-        total = check(&path, total);
+        if kill % 30 == 0 {
+            (acknowledged, total) = (0, total + acknowledged);
+        }
+        let path = parent.path().join((kill / 30).to_string());
+        let last = run_and_kill(&path, kill, &mut draw);
+        acknowledged = check(&path, acknowledged.max(last.map_or(0, |last| last + 1)));
     }
+    total += acknowledged;
+    println!("{kills} kills, {total} commits");
     assert!(total > kills, "only {total} commits in {kills} runs");
 }
 
@@ -80,7 +84,7 @@ fn run_and_kill(path: &Path, kill: u64, draw: &mut impl FnMut() -> u64) -> Optio
     let lines = if kill % 5 == 4 {
         draw() % 3
     } else {
-        3 + draw() % 400
+        3 + draw() % 150
     };
     let mut last = None;
     for _ in 0..lines {
