@@ -101,7 +101,7 @@ impl Task {
             match self.idle(live).await {
                 Idle::Closed => break,
                 Idle::Batch(batch) => {
-                    let window = self.fill(batch);
+                    let window = self.fill(batch).await;
                     if let Err(fault) = self.publish(live, window).await {
                         tracing::warn!(reason = fault.text, "the connection for publishing is given up");
                         self.settings.health.publishing(LinkState::Down(fault.text));
@@ -197,19 +197,28 @@ impl Task {
     }
 
     /// Adds batches that are waiting, up to the size of a window.
-    fn fill(&mut self, first: Batch) -> Vec<Batch> {
+    ///
+    /// Whoever was answered just now sends again at once: to step back for a moment lets them all into one window.
+    async fn fill(&mut self, first: Batch) -> Vec<Batch> {
         let (mut messages, mut bytes) = (first.messages.len(), first.bytes());
         let mut window = vec![first];
-        while let Ok(batch) = self.batches.try_recv() {
-            messages += batch.messages.len();
-            bytes += batch.bytes();
-            if messages > WINDOW_MESSAGES || bytes > WINDOW_BYTES {
-                self.next = Some(batch);
-                break;
+        let mut before = 0;
+        loop {
+            while let Ok(batch) = self.batches.try_recv() {
+                messages += batch.messages.len();
+                bytes += batch.bytes();
+                if messages > WINDOW_MESSAGES || bytes > WINDOW_BYTES {
+                    self.next = Some(batch);
+                    return window;
+                }
+                window.push(batch);
             }
-            window.push(batch);
+            if window.len() == before {
+                return window;
+            }
+            before = window.len();
+            tokio::task::yield_now().await;
         }
-        window
     }
 
     async fn publish(&self, session: &mut Session, window: Vec<Batch>) -> Result<(), Fault> {

@@ -3,7 +3,7 @@
 use longhaul_core::{
     address::Address,
     clock::Timestamp,
-    envelope::Envelope,
+    envelope::{Envelope, Incoming},
     headers::{self, Headers},
     ids::MessageId,
     transport::{
@@ -73,7 +73,7 @@ pub(crate) async fn send(
 pub(crate) struct Received {
     pub(crate) id: String,
     pub(crate) redeliveries: u32,
-    pub(crate) envelope: longhaul_core::envelope::Incoming,
+    pub(crate) incoming: Incoming,
     pub(crate) settlement: Settlement,
 }
 
@@ -84,7 +84,7 @@ impl Received {
 
     /// The first value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
-        self.envelope
+        self.incoming
             .headers
             .iter()
             .find(|(one, _)| one == name)
@@ -94,12 +94,12 @@ impl Received {
 
 pub(crate) fn open(delivery: Delivery) -> Received {
     let redeliveries = delivery.redeliveries;
-    let (envelope, settlement) = delivery.into_parts();
-    let id = String::from_utf8_lossy(envelope.id.as_deref().unwrap_or_default()).into_owned();
+    let (incoming, settlement) = delivery.into_parts();
+    let id = String::from_utf8_lossy(incoming.id.as_deref().unwrap_or_default()).into_owned();
     Received {
         id,
         redeliveries,
-        envelope,
+        incoming,
         settlement,
     }
 }

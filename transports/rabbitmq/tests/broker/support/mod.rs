@@ -1,8 +1,10 @@
 //! What the tests share: names of their own on the broker, messages, waiting with a deadline.
 
 pub(crate) mod messages;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod scratch;
+pub(crate) mod wild;
 
 use std::time::Duration;
 

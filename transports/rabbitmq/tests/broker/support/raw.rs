@@ -42,6 +42,24 @@ impl Raw {
             .unwrap();
     }
 
+    /// Declares what should be a delay level already; the broker refuses it unless it is equal.
+    pub(crate) async fn declare_level(
+        &self,
+        name: &str,
+        time_to_live: i64,
+        next: &str,
+    ) -> Result<(), lapin::Error> {
+        let text = |value: &str| AMQPValue::LongString(value.into());
+        let arguments = [
+            ("x-queue-type", text("quorum")),
+            ("x-message-ttl", AMQPValue::LongLongInt(time_to_live)),
+            ("x-dead-letter-exchange", text(next)),
+            ("x-dead-letter-strategy", text("at-least-once")),
+            ("x-overflow", text("reject-publish")),
+        ];
+        self.declare(name, &arguments).await
+    }
+
     pub(crate) async fn declare(
         &self,
         name: &str,
@@ -55,7 +73,8 @@ impl Raw {
             durable: true,
             ..Default::default()
         };
-        self.channel
+        let channel = self.connection.create_channel().await.unwrap();
+        channel
             .queue_declare(name.into(), options, FieldTable::from(arguments))
             .await
             .map(drop)

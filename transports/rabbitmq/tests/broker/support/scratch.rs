@@ -12,7 +12,7 @@ use std::{
 use futures_util::FutureExt;
 use longhaul_core::{
     address::Address,
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     transport::{Declare, Subscription, Topology, Transport},
 };
 use longhaul_rabbitmq::{DelayTopology, RabbitMq, RabbitMqBuilder};
@@ -55,6 +55,11 @@ impl Scratch {
         let queue = format!("{}.{name}", self.name);
         self.queues.lock().unwrap().push(queue.clone());
         Address::new(queue).unwrap()
+    }
+
+    /// One more queue to delete at the end.
+    pub(crate) fn also(&self, queue: &Address) {
+        self.queues.lock().unwrap().push(queue.to_string());
     }
 
     /// The wire name of an event.
@@ -130,4 +135,9 @@ pub(crate) fn subscribed(event: &str, queue: &Address) -> Subscription {
         event: event.to_owned(),
         queue: queue.clone(),
     }
+}
+
+/// That many milliseconds from now.
+pub(crate) fn in_ms(milliseconds: u64) -> Timestamp {
+    SystemClock.now() + Duration::from_millis(milliseconds)
 }

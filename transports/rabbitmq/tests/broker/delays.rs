@@ -1,0 +1,247 @@
+//! Delayed messages on a real broker.
+
+use std::{collections::HashMap, time::Duration};
+
+use longhaul_core::{
+    address::Address,
+    clock::{Clock, SystemClock, Timestamp},
+    transport::{Accepted, Declare, Receiver, ReceiverOptions, Topology, Transport, TransportErrorKind},
+};
+use longhaul_rabbitmq::RabbitMq;
+
+use crate::support::{
+    messages::{due, next, send},
+    raw::Raw,
+    scratch::{Scratch, in_ms, scratch},
+    soon, until,
+};
+
+async fn with_delays(transport: &RabbitMq, queues: &[&Address]) {
+    let queues = queues.iter().map(|queue| (*queue).clone()).collect();
+    let topology = Topology {
+        queues,
+        delays: true,
+        ..Topology::default()
+    };
+    transport.prepare(&topology, Declare::Declare).await.unwrap();
+}
+
+async fn receiver(transport: &RabbitMq, queue: &Address) -> Box<dyn Receiver> {
+    transport
+        .receiver(queue, ReceiverOptions::default())
+        .await
+        .unwrap()
+}
+
+/// The transport with whole seconds for its unit.
+async fn with_seconds(scratch: &Scratch) -> RabbitMq {
+    scratch
+        .builder()
+        .delay_unit(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn when_the_unit_is_20_ms_42_of_them_arrive_not_early_and_soon_after() {
+    scratch(async |scratch| {
+        let (transport, queue) = (scratch.transport().await, scratch.queue("in"));
+        with_delays(&transport, &[&queue]).await;
+        let mut receiver = receiver(&transport, &queue).await;
+        for milliseconds in [840, 1, 20, 21, 130] {
+            let at = in_ms(milliseconds);
+            assert_eq!(send(&transport, due(&queue, "1", at)).await, Ok(Accepted::Queued));
+            let got = next(&mut receiver).await;
+            let late = SystemClock.now().since(at);
+            assert!(
+                SystemClock.now() >= at && late < Duration::from_secs(1),
+                "{milliseconds}: {late:?}"
+            );
+            assert!(
+                got.incoming
+                    .headers
+                    .iter()
+                    .all(|(name, _)| !name.starts_with("x-")),
+                "{:?}",
+                got.incoming.headers
+            );
+            got.done().await;
+        }
+        assert_eq!(
+            send(&transport, due(&queue, "2", Timestamp::UNIX_EPOCH)).await,
+            Ok(Accepted::Queued)
+        );
+        next(&mut receiver).await.done().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_unit_is_a_second_5_7_and_42_seconds_arrive_not_early_and_at_most_a_second_late() {
+    scratch(async |scratch| {
+        let (transport, queue) = (with_seconds(&scratch).await, scratch.queue("in"));
+        with_delays(&transport, &[&queue]).await;
+        let mut receiver = receiver(&transport, &queue).await;
+        let mut expected = HashMap::new();
+        for seconds in [42, 5, 7] {
+            let at = in_ms(seconds * 1000);
+            expected.insert(seconds.to_string(), at);
+            assert_eq!(
+                send(&transport, due(&queue, &seconds.to_string(), at)).await,
+                Ok(Accepted::Queued)
+            );
+        }
+        while !expected.is_empty() {
+            let got = tokio::time::timeout(Duration::from_secs(45), receiver.receive())
+                .await
+                .unwrap()
+                .unwrap();
+            let now = SystemClock.now();
+            let got = crate::support::messages::open(got);
+            let at = expected.remove(&got.id).unwrap();
+            assert!(
+                now >= at && now.since(at) <= Duration::from_secs(1),
+                "{}: {:?} late",
+                got.id,
+                now.since(at)
+            );
+            got.done().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_one_queues_name_ends_like_anothers_each_gets_its_own_delayed_messages_only() {
+    scratch(async |scratch| {
+        let transport = scratch.transport().await;
+        let (sales, foo_sales) = (scratch.queue("Sales"), scratch.queue("Foo.Sales"));
+        // The names end alike only if nothing stands in front of them.
+        let bare = Address::new(format!("Foo.{sales}")).unwrap();
+        scratch.also(&bare);
+        with_delays(&transport, &[&sales, &foo_sales, &bare]).await;
+        for queue in [&sales, &foo_sales, &bare] {
+            for number in 0..5 {
+                send(&transport, due(queue, &format!("{queue} {number}"), in_ms(100)))
+                    .await
+                    .unwrap();
+            }
+        }
+        for queue in [&sales, &foo_sales, &bare] {
+            let mut receiver = receiver(&transport, queue).await;
+            for _ in 0..5 {
+                let got = next(&mut receiver).await;
+                assert!(
+                    got.id.starts_with(&format!("{queue} ")),
+                    "{} came to {queue}",
+                    got.id
+                );
+                got.done().await;
+            }
+            receiver.close().await.unwrap();
+        }
+        let raw = Raw::connect().await;
+        for queue in [&sales, &foo_sales, &bare] {
+            assert_eq!(raw.look(queue.as_str()).await, Some((0, 0)));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_destination_is_deleted_meanwhile_its_messages_are_kept_aside_and_hold_up_nobody() {
+    scratch(async |scratch| {
+        let transport = scratch.transport().await;
+        let (gone, stays) = (scratch.queue("gone"), scratch.queue("stays"));
+        with_delays(&transport, &[&gone, &stays]).await;
+        let batch: Vec<_> = (0..200)
+            .map(|number| due(&gone, &number.to_string(), in_ms(1500)))
+            .collect();
+        for outcome in soon("sending", transport.dispatch(&batch)).await {
+            assert_eq!(outcome.unwrap(), Accepted::Queued);
+        }
+        let raw = Raw::connect().await;
+        raw.delete_queue(gone.as_str()).await;
+        let at = in_ms(1500);
+        send(&transport, due(&stays, "on time", at)).await.unwrap();
+        let mut receiver = receiver(&transport, &stays).await;
+        next(&mut receiver).await.done().await;
+        let late = SystemClock.now().since(at);
+        assert!(late < Duration::from_secs(1), "{late:?}");
+        let aside = transport.delays().undeliverable();
+        until("200 messages aside", async || {
+            (raw.look(&aside).await == Some((200, 0))).then_some(())
+        })
+        .await;
+        let kept = raw.get(&aside).await.unwrap();
+        let (_, address) = transport.delays().parse(kept.routing_key.as_str()).unwrap();
+        assert_eq!(address, gone.as_str());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_there_is_no_destination_a_delayed_message_is_unroutable_until_there_is_one() {
+    scratch(async |scratch| {
+        let transport = scratch.transport().await;
+        let (queue, later) = (scratch.queue("in"), scratch.queue("later"));
+        with_delays(&transport, &[&queue]).await;
+        assert_eq!(
+            send(&transport, due(&later, "1", in_ms(50))).await,
+            Err(TransportErrorKind::Unroutable)
+        );
+        with_delays(&transport, &[&later]).await;
+        assert_eq!(
+            send(&transport, due(&later, "1", in_ms(50))).await,
+            Ok(Accepted::Queued)
+        );
+        let mut receiver = receiver(&transport, &later).await;
+        next(&mut receiver).await.done().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_levels_were_never_created_the_first_delayed_message_creates_them() {
+    scratch(async |scratch| {
+        let (transport, queue) = scratch.with_queue("in").await;
+        assert!(transport.verify_delays().await.is_err());
+        assert_eq!(
+            send(&transport, due(&queue, "1", in_ms(60))).await,
+            Ok(Accepted::Queued)
+        );
+        let mut receiver = receiver(&transport, &queue).await;
+        next(&mut receiver).await.done().await;
+        let depths = transport.verify_delays().await.unwrap();
+        assert_eq!(depths.len(), 29);
+        assert!(depths.iter().all(|(_, messages)| *messages == 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_levels_exist_the_broker_agrees_with_every_argument_of_all_28_and_with_no_other() {
+    scratch(async |scratch| {
+        let transport = with_seconds(&scratch).await;
+        transport.create_delays().await.unwrap();
+        transport.create_delays().await.unwrap();
+        transport.verify_delays().await.unwrap();
+        let raw = Raw::connect().await;
+        for level in 0..28_u32 {
+            let name = transport.delays().level_name(level);
+            let next = level
+                .checked_sub(1)
+                .map_or(transport.delays().delivery_exchange(), |next| {
+                    transport.delays().level_name(next)
+                });
+            raw.declare_level(&name, 1000 << level, &next).await.unwrap();
+            let other = raw
+                .declare_level(&name, (1000 << level) + 1, &next)
+                .await
+                .unwrap_err();
+            assert!(other.to_string().contains("x-message-ttl"), "{other}");
+        }
+    })
+    .await;
+}

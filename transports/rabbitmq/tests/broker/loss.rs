@@ -1,0 +1,341 @@
+//! Connections that are cut, stall, or never answer.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use lapin::types::AMQPValue;
+use longhaul_core::transport::{
+    Accepted, Declare, Health, ReceiverOptions, Settled, Transport, TransportErrorKind,
+};
+use longhaul_rabbitmq::Timing;
+
+use crate::support::{
+    messages::{fill, next, open, send, to},
+    proxy::{Mode, Proxy},
+    raw::Raw,
+    scratch::{scratch, topology},
+    soon, until,
+};
+
+fn quick() -> Timing {
+    let mut timing = Timing::default();
+    timing.connect = Duration::from_secs(1);
+    timing.answer = Duration::from_secs(1);
+    timing.confirm = Duration::from_secs(1);
+    timing.first_pause = Duration::from_millis(20);
+    timing.longest_pause = Duration::from_millis(100);
+    timing
+}
+
+fn prefetch(prefetch: u16) -> ReceiverOptions {
+    ReceiverOptions {
+        prefetch,
+        exclusive: false,
+    }
+}
+
+#[tokio::test]
+async fn when_the_connection_is_cut_messages_come_again_and_old_rights_settle_nothing() {
+    scratch(async |scratch| {
+        let (direct, queue) = scratch.with_queue("in").await;
+        let proxy = Proxy::start().await;
+        let transport = scratch
+            .builder_at(&proxy.url)
+            .timing(quick())
+            .connect()
+            .await
+            .unwrap();
+        fill(&direct, &queue, 10).await;
+        let mut receiver = transport.receiver(&queue, prefetch(5)).await.unwrap();
+        let mut old = Vec::new();
+        for _ in 0..3 {
+            old.push(next(&mut receiver).await);
+        }
+        let lost = old[0].settlement.lease_lost();
+        proxy.cut();
+        soon("the loss", lost).await;
+        // The same tags are in use again on the new channel: an old acknowledgement must not reach them.
+        let again = next(&mut receiver).await;
+        assert!(again.redeliveries > 0);
+        for (number, one) in old.into_iter().enumerate() {
+            let settled = match number {
+                0 => one.settlement.release(Duration::ZERO).await,
+                1 => one.settlement.acknowledge().await,
+                _ => {
+                    drop(one);
+                    continue;
+                }
+            };
+            assert_eq!(settled.unwrap(), Settled::Lost);
+        }
+        let mut counts = HashMap::from([(again.id.clone(), 1)]);
+        again.done().await;
+        while counts.len() < 10 {
+            let got = next(&mut receiver).await;
+            *counts.entry(got.id.clone()).or_insert(0) += 1;
+            got.done().await;
+        }
+        receiver.close().await.unwrap();
+        let raw = Raw::connect().await;
+        until("an empty queue", async || {
+            (raw.look(queue.as_str()).await == Some((0, 0))).then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_connection_is_killed_25_times_nothing_prefetched_is_lost_though_a_limit_of_20_loses_it() {
+    scratch(async |scratch| {
+        let (direct, ours) = scratch.with_queue("ours").await;
+        let (raw, limited) = (Raw::connect().await, scratch.queue("limited"));
+        let quorum = ("x-queue-type", AMQPValue::LongString("quorum".into()));
+        raw.declare(
+            limited.as_str(),
+            &[quorum, ("x-delivery-limit", AMQPValue::LongLongInt(20))],
+        )
+        .await
+        .unwrap();
+        let proxy = Proxy::start().await;
+        let transport = scratch
+            .builder_at(&proxy.url)
+            .timing(quick())
+            .connect()
+            .await
+            .unwrap();
+        transport
+            .prepare(&topology(&[&ours]), Declare::Declare)
+            .await
+            .unwrap();
+        for (queue, left) in [(&ours, 5), (&limited, 0)] {
+            fill(&direct, queue, 5).await;
+            let mut receiver = transport.receiver(queue, prefetch(5)).await.unwrap();
+            for _ in 0..25 {
+                // All five are prefetched; one is looked at, none is settled.
+                let taken = tokio::time::timeout(Duration::from_secs(3), receiver.receive()).await;
+                let taken = taken.ok().map(|delivery| open(delivery.unwrap()));
+                proxy.cut();
+                if let Some(taken) = taken {
+                    soon("the loss", taken.settlement.lease_lost()).await;
+                }
+            }
+            drop(receiver);
+            until("the end of the consumer", async || {
+                raw.look(queue.as_str())
+                    .await
+                    .filter(|(_, consumers)| *consumers == 0)
+            })
+            .await;
+            until("all messages back", async || {
+                (raw.look(queue.as_str()).await == Some((left, 0))).then_some(())
+            })
+            .await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_a_publish_is_not_confirmed_in_time_it_is_unknown_and_the_next_one_goes_over_a_new_connection() {
+    scratch(async |scratch| {
+        let (_, queue) = scratch.with_queue("in").await;
+        let proxy = Proxy::start().await;
+        let transport = scratch
+            .builder_at(&proxy.url)
+            .timing(quick())
+            .connect()
+            .await
+            .unwrap();
+        assert_eq!(send(&transport, to(&queue, "1")).await, Ok(Accepted::Queued));
+        proxy.set(Mode::LostToClient);
+        assert_eq!(
+            send(&transport, to(&queue, "2")).await,
+            Err(TransportErrorKind::Unknown)
+        );
+        proxy.set(Mode::Pass);
+        let raw = Raw::connect().await;
+        // It did arrive: the broker's answer was lost.
+        until("both messages", async || {
+            (raw.look(queue.as_str()).await == Some((2, 0))).then_some(())
+        })
+        .await;
+        until("the next message", async || {
+            send(&transport, to(&queue, "3")).await.ok()
+        })
+        .await;
+        proxy.set(Mode::LostToBroker);
+        assert_eq!(
+            send(&transport, to(&queue, "4")).await,
+            Err(TransportErrorKind::Unknown)
+        );
+        proxy.set(Mode::Pass);
+        until("the next message", async || {
+            send(&transport, to(&queue, "4")).await.ok()
+        })
+        .await;
+        assert_eq!(raw.look(queue.as_str()).await, Some((4, 0)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_connections_are_cut_while_many_send_nothing_that_was_accepted_is_missing() {
+    scratch(async |scratch| {
+        let (_, queue) = scratch.with_queue("in").await;
+        let proxy = Proxy::start().await;
+        let transport = Arc::new(
+            scratch
+                .builder_at(&proxy.url)
+                .timing(quick())
+                .connect()
+                .await
+                .unwrap(),
+        );
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                let (transport, queue) = (Arc::clone(&transport), queue.clone());
+                tokio::spawn(async move {
+                    let mut accepted = Vec::new();
+                    for number in 0..150 {
+                        let ids: Vec<_> = (0..5).map(|one| format!("{sender}-{number}-{one}")).collect();
+                        let batch: Vec<_> = ids.iter().map(|id| to(&queue, id)).collect();
+                        for (id, outcome) in ids.into_iter().zip(transport.dispatch(&batch).await) {
+                            if outcome.is_ok() {
+                                accepted.push(id);
+                            }
+                        }
+                    }
+                    accepted
+                })
+            })
+            .collect();
+        while !senders.iter().all(|sender| sender.is_finished()) {
+            tokio::time::sleep(Duration::from_millis(70)).await;
+            proxy.cut();
+        }
+        let mut accepted = Vec::new();
+        for sender in senders {
+            accepted.extend(sender.await.unwrap());
+        }
+        assert!(accepted.len() > 100, "{}", accepted.len());
+        let raw = Raw::connect().await;
+        let mut arrived = std::collections::HashSet::new();
+        while let Some(delivery) = raw.get(queue.as_str()).await {
+            arrived.insert(delivery.properties.message_id().clone().unwrap().to_string());
+        }
+        let missing: Vec<_> = accepted.iter().filter(|id| !arrived.contains(*id)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_acknowledgements_are_lost_on_their_way_the_messages_come_again() {
+    scratch(async |scratch| {
+        let (direct, queue) = scratch.with_queue("in").await;
+        let proxy = Proxy::start().await;
+        let transport = scratch
+            .builder_at(&proxy.url)
+            .timing(quick())
+            .connect()
+            .await
+            .unwrap();
+        fill(&direct, &queue, 5).await;
+        let mut receiver = transport.receiver(&queue, prefetch(5)).await.unwrap();
+        proxy.set(Mode::LostToBroker);
+        for _ in 0..5 {
+            next(&mut receiver).await.done().await;
+        }
+        proxy.cut();
+        proxy.set(Mode::Pass);
+        for _ in 0..5 {
+            let got = next(&mut receiver).await;
+            assert!(got.redeliveries > 0);
+            got.done().await;
+        }
+        receiver.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_nobody_answers_health_says_so_every_call_ends_and_no_threads_are_left_behind() {
+    scratch(async |scratch| {
+        let (_, queue) = scratch.with_queue("in").await;
+        let proxy = Proxy::start().await;
+        let transport = scratch
+            .builder_at(&proxy.url)
+            .timing(quick())
+            .connect()
+            .await
+            .unwrap();
+        let mut receiver = transport.receiver(&queue, prefetch(5)).await.unwrap();
+        let mut health = transport.health();
+        assert_eq!(*health.borrow(), Health::Connected);
+        proxy.set(Mode::Silent);
+        let before = threads();
+        proxy.cut();
+        soon(
+            "a bad health",
+            health.wait_for(|health| matches!(health, Health::Disconnected(_))),
+        )
+        .await
+        .unwrap();
+        let connections = proxy.accepted();
+        until("ten more attempts", async || {
+            (proxy.accepted() > connections + 10).then_some(())
+        })
+        .await;
+        assert_eq!(
+            send(&transport, to(&queue, "1")).await,
+            Err(TransportErrorKind::Disconnected)
+        );
+        assert!(threads() <= before + 3, "{} threads, before {before}", threads());
+        proxy.set(Mode::Pass);
+        proxy.cut();
+        soon(
+            "a good health",
+            health.wait_for(|health| *health == Health::Connected),
+        )
+        .await
+        .unwrap();
+        until("a message out", async || {
+            send(&transport, to(&queue, "2")).await.ok()
+        })
+        .await;
+        next(&mut receiver).await.done().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_broker_is_not_there_connecting_fails_with_its_address_and_without_the_password() {
+    let proxy = Proxy::start().await;
+    for (mode, user) in [
+        (Mode::Refuse, "guest:guest"),
+        (Mode::Silent, "guest:guest"),
+        (Mode::Pass, "guest:c4nary"),
+    ] {
+        proxy.set(mode);
+        let url = proxy.url.replace("guest:guest", user);
+        let connected = longhaul_rabbitmq::RabbitMq::builder(&url)
+            .timing(quick())
+            .connect();
+        let error = soon("an error", connected).await.expect_err("there is no broker");
+        let expected = if mode == Mode::Pass {
+            TransportErrorKind::Denied
+        } else {
+            TransportErrorKind::Disconnected
+        };
+        assert_eq!(error.kind(), expected, "{error}");
+        assert!(
+            error.to_string().contains("127.0.0.1") && !error.to_string().contains("c4nary"),
+            "{error}"
+        );
+    }
+}
+
+/// How many threads this process has.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
