@@ -1,70 +1,18 @@
 //! What only the embedded broker does, in memory.
 
-#![cfg(test)]
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use longhaul_core::address::Address;
-use longhaul_core::clock::{Clock, ManualClock, Timestamp};
-use longhaul_core::envelope::{Envelope, Incoming};
-use longhaul_core::headers::Headers;
+use longhaul_core::clock::Clock;
+use longhaul_core::envelope::Incoming;
 use longhaul_core::ids::MessageId;
-use longhaul_core::transport::{
-    Accepted, Declare, Delivery, Destination, Dispatch, Receiver, ReceiverOptions, Topology, Transport,
-    TransportErrorKind,
-};
+use longhaul_core::transport::Transport;
+use longhaul_core::transport::TransportErrorKind;
 use longhaul_local::{LocalBroker, LocalOptions};
 use longhaul_testing::virtual_time::VirtualTime;
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn sales() -> Address {
-    Address::new("sales").expect("valid")
-}
-
-fn clock() -> ManualClock {
-    ManualClock::starting_at(Timestamp::UNIX_EPOCH)
-}
-
-fn order(id: &str, due: Option<Timestamp>) -> Dispatch {
-    let id = MessageId::new(id).expect("valid");
-    Dispatch {
-        envelope: Envelope::new(id, Headers::new(), Bytes::from_static(b"{}")),
-        to: Destination::Queue(sales()),
-        due,
-    }
-}
-
-async fn send(broker: &LocalBroker, id: &str, due: Option<Timestamp>) {
-    let results = broker.dispatch(&[order(id, due)]).await;
-    assert!(matches!(results[..], [Ok(Accepted::Queued)]), "{results:?}");
-}
-
-async fn with_sales(broker: LocalBroker) -> (LocalBroker, Box<dyn Receiver>) {
-    let topology = Topology {
-        queues: vec![sales()],
-        ..Topology::default()
-    };
-    broker
-        .prepare(&topology, Declare::Declare)
-        .await
-        .expect("prepares");
-    let receiver = broker.receiver(&sales(), ReceiverOptions::default()).await;
-    (broker, receiver.expect("opens"))
-}
-
-fn id(delivery: &Delivery) -> String {
-    String::from_utf8(delivery.incoming.id.clone().expect("has an id")).expect("is text")
-}
-
-async fn next(receiver: &mut Box<dyn Receiver>) -> String {
-    let delivery = receiver.receive().await.expect("receives");
-    let name = id(&delivery);
-    delivery.into_parts().1.acknowledge().await.expect("acknowledges");
-    name
-}
+use crate::support::{HOUR, clock, id, next, order, sales, send, with_sales};
 
 #[test]
 fn when_a_delayed_message_and_others_meet_at_one_instant_the_others_come_first() {

@@ -1,8 +1,6 @@
 //! The contract suite for transports, on the embedded broker: in memory and durable on virtual time, and in memory
 //! under tokio on the system's clock.
 
-#![cfg(test)]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
