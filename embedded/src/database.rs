@@ -1,36 +1,15 @@
 //! The handle that everything of a process shares.
 
-use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    thread::{self, ThreadId},
-    time::Duration,
-};
+use std::{fmt, path::Path, sync::Arc, thread::ThreadId};
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::{
-    batch::Batch,
-    commit::Commit,
-    commit_error::CommitError,
-    directory::DATA_NAME,
-    failure::Failure,
-    in_flight::InFlight,
-    open_error::OpenError,
-    options::Options,
-    queue::{Job, Queue},
-    read_error::ReadError,
-    recovery,
-    scan::Scan,
-    stats::{Counters, Stats},
-    view::View,
+    batch::Batch, commit::Commit, commit_error::CommitError, failure::Failure, open_error::OpenError,
+    options::Options, queue::Job, read_error::ReadError, recovery, scan::Scan, shared::Shared, stats::Stats,
     writer,
 };
-
-/// How long closing waits for the writer before it leaves it to finish alone.
-const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// A database: keys and values as bytes, in key order, in one directory.
 ///
@@ -39,21 +18,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Database {
     handle: Arc<Handle>,
-}
-
-/// What the handles and the writer share.
-pub(crate) struct Shared {
-    pub(crate) path: PathBuf,
-    pub(crate) options: Options,
-    pub(crate) queue: Queue,
-    pub(crate) view: View,
-    pub(crate) counters: Counters,
-    pub(crate) in_flight: InFlight,
-    pub(crate) failure: watch::Sender<Option<Failure>>,
-    pub(crate) closed: Mutex<bool>,
-    pub(crate) closing: Condvar,
-    #[cfg(test)]
-    pub(crate) gate: crate::gate::Gate,
 }
 
 struct Handle {
@@ -72,7 +36,7 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// See [`OpenErrorKind`](crate::OpenErrorKind). A directory that is refused is left as it was.
+    /// See [`OpenErrorKind`](crate::OpenErrorKind). Nothing that is stored has changed then.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::open_with(path, Options::default())
     }
@@ -81,22 +45,10 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// See [`OpenErrorKind`](crate::OpenErrorKind). A directory that is refused is left as it was.
+    /// See [`OpenErrorKind`](crate::OpenErrorKind). Nothing that is stored has changed then.
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let opened = recovery::open(path.as_ref(), &options)?;
-        let shared = Arc::new(Shared {
-            path: opened.directory.path().to_owned(),
-            queue: Queue::new(&options),
-            options,
-            view: View::new((*opened.db).clone()),
-            counters: Counters::default(),
-            in_flight: InFlight::default(),
-            failure: watch::Sender::new(None),
-            closed: Mutex::new(false),
-            closing: Condvar::new(),
-            #[cfg(test)]
-            gate: crate::gate::Gate::default(),
-        });
+        let shared = Arc::new(Shared::new(&opened, options));
         let writer = writer::spawn(Arc::clone(&shared), opened)?;
         Ok(Self {
             handle: Arc::new(Handle { shared, writer }),
@@ -141,7 +93,7 @@ impl Database {
     /// See [`CommitErrorKind`](crate::CommitErrorKind).
     pub fn commit(&self, batch: Batch) -> Commit {
         let (answer, answered) = oneshot::channel();
-        match self.push(Job {
+        match self.shared().push(Job {
             batch,
             answer: Some(answer),
         }) {
@@ -159,7 +111,7 @@ impl Database {
     ///
     /// Only what is known at once: `TooLarge`, `Busy`, `StorageFull`, `Failed` and `Closed`.
     pub fn submit(&self, batch: Batch) -> Result<(), CommitError> {
-        self.push(Job { batch, answer: None })
+        self.shared().push(Job { batch, answer: None })
     }
 
     /// Resolves when everything queued before is durable.
@@ -196,10 +148,7 @@ impl Database {
 
     /// What was done since the database was opened, and its size.
     pub fn stats(&self) -> Stats {
-        let shared = self.shared();
-        let bytes = fs::metadata(shared.path.join(DATA_NAME)).map_or(0, |metadata| metadata.len());
-        let alarm = shared.options.disk_alarm_bytes.is_some_and(|alarm| bytes > alarm);
-        shared.counters.read(shared.queue.len() as u64, bytes, alarm)
+        self.shared().stats()
     }
 
     /// Why the engine has stopped for good, when it has.
@@ -232,17 +181,9 @@ impl Database {
     ///
     /// The reason when the engine has stopped before everything was durable.
     pub fn close(self) -> Result<(), CommitError> {
-        self.handle.close();
+        self.shared().close(self.handle.writer);
         self.failure()
             .map_or(Ok(()), |failure| Err(CommitError::failed(failure)))
-    }
-
-    fn push(&self, job: Job) -> Result<(), CommitError> {
-        let shared = self.shared();
-        shared.check_limits(&job.batch)?;
-        // Counted before the writer can see it, so that the count never falls short.
-        shared.in_flight.begin();
-        shared.queue.push(job).inspect_err(|_| shared.in_flight.end())
     }
 
     #[cfg(test)]
@@ -255,56 +196,9 @@ impl Database {
     }
 }
 
-impl Shared {
-    fn check_limits(&self, batch: &Batch) -> Result<(), CommitError> {
-        if batch.bytes() > self.options.max_batch_bytes {
-            return Err(CommitError::batch_too_large(
-                batch.bytes(),
-                self.options.max_batch_bytes,
-            ));
-        }
-        for (key, value) in &batch.writes {
-            if key.len() > Options::MAX_KEY_BYTES {
-                return Err(CommitError::key_too_large(key.clone(), Options::MAX_KEY_BYTES));
-            }
-            let bytes = value.as_ref().map_or(0, Bytes::len);
-            if bytes > self.options.max_value_bytes {
-                return Err(CommitError::value_too_large(
-                    key.clone(),
-                    bytes,
-                    self.options.max_value_bytes,
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Handle {
-    fn close(&self) {
-        self.shared.queue.close();
-        if thread::current().id() == self.writer {
-            return;
-        }
-        let closed = self.shared.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .shared
-            .closing
-            .wait_timeout_while(closed, CLOSE_WAIT, |closed| !*closed);
-        let (_closed, waited) = waited.unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            tracing::warn!(
-                path = %self.shared.path.display(),
-                "the database is still being closed after {} s; it goes on in the background",
-                CLOSE_WAIT.as_secs()
-            );
-        }
-    }
-}
-
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.close();
+        self.shared.close(self.writer);
     }
 }
 

@@ -67,6 +67,7 @@ mod read_error;
 mod record;
 mod recovery;
 mod scan;
+mod shared;
 mod stats;
 mod tally;
 #[cfg(test)]

@@ -11,7 +11,6 @@ use std::{
 use crate::{
     acknowledged::Acknowledged,
     commit_error::CommitError,
-    database::Shared,
     directory::Directory,
     engine,
     failure::Failure,
@@ -20,6 +19,7 @@ use crate::{
     queue::Job,
     record::LoadError,
     recovery::Opened,
+    shared::Shared,
     tally::Head,
 };
 
@@ -163,7 +163,7 @@ impl Writer {
             return;
         }
         self.groups_until_size_check = GROUPS_PER_SIZE_CHECK;
-        let bytes = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let bytes = self.shared.bytes_on_disk();
         if bytes > alarm && !self.over_alarm {
             tracing::warn!(
                 path = %self.shared.path.display(),
@@ -187,8 +187,7 @@ impl Writer {
         // Threads of the engine may hold its file and with it its lock a moment longer.
         engine::wait_until_let_go(&shared.path);
         drop((file, acknowledged, directory));
-        *shared.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        shared.closing.notify_all();
+        shared.closed();
     }
 }
 
