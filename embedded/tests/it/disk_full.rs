@@ -12,25 +12,51 @@ use longhaul_embedded::{CommitErrorKind, Database, FailureKind, OpenErrorKind, R
 use crate::support::{everything, put};
 
 /// A small file system of its own, unmounted on drop.
-struct SmallDisk(tempfile::TempDir);
+struct SmallDisk {
+    directory: tempfile::TempDir,
+    _image: tempfile::NamedTempFile,
+}
 
 impl SmallDisk {
-    /// None where this user may not mount one.
-    fn mount(megabytes: u32) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(directory.path())
+    /// A file system in memory. None where this user may not mount one.
+    fn in_memory(megabytes: u64) -> Option<Self> {
+        Self::mount(
+            tempfile::NamedTempFile::new().unwrap(),
+            &["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"],
+        )
+    }
+
+    /// A file system that finds out late that it is full, in a file. None where this user may not mount one.
+    fn in_a_file(megabytes: u64) -> Option<Self> {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(megabytes << 20).unwrap();
+        let made = Command::new("mkfs.ext4")
+            .args(["-q", "-F"])
+            .arg(image.path())
             .output();
+        if !made.is_ok_and(|output| output.status.success()) {
+            eprintln!("not tested: a file system cannot be made here");
+            return None;
+        }
+        let path = image.path().to_str().unwrap().to_owned();
+        Self::mount(image, &["-o", "loop", &path])
+    }
+
+    fn mount(image: tempfile::NamedTempFile, what: &[&str]) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(what).arg(directory.path()).output();
         if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(directory));
+            return Some(Self {
+                directory,
+                _image: image,
+            });
         }
         eprintln!("not tested: a file system cannot be mounted here");
         None
     }
 
     fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
 
     fn remount(&self, option: &str) {
@@ -69,9 +95,19 @@ impl Drop for SmallDisk {
 
 #[test]
 fn when_the_disk_is_filled_and_freed_ten_times() {
-    let Some(disk) = SmallDisk::mount(64) else {
-        return;
-    };
+    if let Some(disk) = SmallDisk::in_memory(64) {
+        fill_and_free(&disk);
+    }
+}
+
+#[test]
+fn when_the_disk_is_filled_and_freed_ten_times_and_tells_late() {
+    if let Some(disk) = SmallDisk::in_a_file(64) {
+        fill_and_free(&disk);
+    }
+}
+
+fn fill_and_free(disk: &SmallDisk) {
     let path = disk.path().join("data");
     let mut acknowledged = 0_u32;
     for round in 0..10 {
@@ -111,7 +147,7 @@ fn when_the_disk_is_filled_and_freed_ten_times() {
 
 #[test]
 fn when_the_disk_is_full_before_it_is_opened() {
-    let Some(disk) = SmallDisk::mount(16) else {
+    let Some(disk) = SmallDisk::in_memory(16) else {
         return;
     };
     let path = disk.path().join("data");
@@ -142,7 +178,7 @@ fn when_the_disk_is_full_before_it_is_opened() {
 
 #[test]
 fn when_the_file_system_is_mounted_read_only() {
-    let Some(disk) = SmallDisk::mount(16) else {
+    let Some(disk) = SmallDisk::in_memory(16) else {
         return;
     };
     let path = disk.path().join("data");
