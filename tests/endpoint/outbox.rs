@@ -233,3 +233,27 @@ fn when_a_command_has_no_route_the_session_says_which_line_is_missing() {
         "{error}"
     );
 }
+
+#[test]
+fn when_too_much_is_unsent_the_endpoint_takes_no_more_until_it_is() {
+    let world = World::new();
+    let forwarder = world
+        .endpoint("forwarder")
+        .handler::<Done>(Forwarder)
+        .route::<Do>("doer")
+        .concurrency(1);
+    let forwarder = world.start(forwarder.settings(|settings| settings.backlog = 10));
+    let client = world.start(world.stateless("client"));
+    for n in 0..100 {
+        world
+            .run(client.session.publish(Done { what: n.to_string() }))
+            .expect("published");
+    }
+    world.pass(Duration::from_secs(120));
+    let handled = forwarder.monitor.stats().handled;
+    assert!((10..20).contains(&handled), "{handled} handled");
+    let did = Ledger::default();
+    let _doer = world.start(world.endpoint("doer").handler::<Do>(Noter(did.clone())));
+    world.until("all", || did.len() == 100);
+    assert_eq!(forwarder.monitor.backlog(), 0);
+}

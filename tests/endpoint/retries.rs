@@ -5,7 +5,7 @@ use std::time::Duration;
 use longhaul::envelope::Incoming;
 use longhaul::prelude::*;
 
-use crate::world::{Do, Doer, Done, Failing, Ledger, Watcher, World, command};
+use crate::world::{Do, Doer, Done, Failing, Ledger, Noter, Watcher, World, command};
 
 const POLICY: RetryPolicy = RetryPolicy {
     immediate: 2,
@@ -246,4 +246,26 @@ fn when_the_error_queue_is_missing_the_message_stays_and_moves_once_it_exists() 
     let other = world.start(world.endpoint("other").handler::<Do>(Doer(Ledger::default())));
     world.until("the error", || world.browse("error").len() == 1);
     drop(other);
+}
+
+#[test]
+fn when_a_suspicious_message_merely_fails_it_is_retried_like_any_other() {
+    let world = World::new();
+    let did = Ledger::default();
+    // Four processes that ended while the message was only waiting make it suspicious.
+    world
+        .run(world.endpoint("doer").handler::<Do>(Noter(did.clone())).build())
+        .expect("builds");
+    world.inject("doer", command("m-1", "sweep").into());
+    for _ in 0..4 {
+        world.take_and_drop("doer");
+    }
+    let failing = Failing::new(&did, |_, attempt| match attempt {
+        1..=4 => Err(HandlerError::transient("not yet")),
+        _ => Ok(()),
+    });
+    let doer = world.start(world.endpoint("doer").handler::<Do>(failing).retries(POLICY));
+    world.until("it", || doer.monitor.stats().handled == 1);
+    assert_eq!(did.len(), 5);
+    assert_eq!(world.browse("error").len(), 0);
 }

@@ -13,6 +13,7 @@ use longhaul::ids::SeededRandomness;
 use longhaul::local::Browsed;
 use longhaul::prelude::*;
 use longhaul::store::{Sizes, Store};
+use longhaul::transport::{ReceiverOptions, Transport};
 use longhaul_testing::virtual_time::VirtualTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -127,6 +128,18 @@ impl World {
             .headers;
         let found = headers.iter().find(|(have, _)| have == name).expect("the header");
         String::from_utf8(found.1.clone()).expect("text")
+    }
+
+    /// Takes the first message of a queue and ends without settling it, as a process does that is killed.
+    pub(crate) fn take_and_drop(&self, queue: &str) {
+        self.run(async {
+            let mut receiver = self
+                .broker
+                .receiver(&address(queue), ReceiverOptions::default())
+                .await
+                .expect("consumes");
+            drop(receiver.receive().await.expect("takes"));
+        });
     }
 
     /// Deletes a queue with all that is in it.

@@ -1,6 +1,7 @@
 //! Sends what was committed, from memory, in batches that overlap.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ impl Entry {
 }
 
 /// Committed messages on their way to the broker. Bounded by the endpoint's backlog limit, which stops the intake.
+///
+/// What the broker refused waits in the store, not here, but counts towards the backlog until it is sent.
 #[derive(Debug, Default)]
 pub(crate) struct DispatchQueue {
     state: Mutex<QueueState>,
@@ -90,6 +93,14 @@ pub(crate) struct DispatchQueue {
 struct QueueState {
     waiting: VecDeque<Entry>,
     under_way: usize,
+    /// Rows that were refused and not sent since.
+    refused: HashSet<MessageId>,
+}
+
+impl QueueState {
+    fn moving(&self) -> usize {
+        self.waiting.len() + self.under_way
+    }
 }
 
 impl DispatchQueue {
@@ -102,17 +113,41 @@ impl DispatchQueue {
         self.notify.notify_one();
     }
 
-    /// How much waits or is under way.
-    pub(crate) fn len(&self) -> usize {
+    /// How much is committed and not yet sent, as far as this process knows.
+    pub(crate) fn backlog(&self) -> usize {
         let state = self.lock();
-        state.waiting.len() + state.under_way
+        state.moving() + state.refused.len()
     }
 
-    /// Resolves when less than `limit` waits or is under way.
-    pub(crate) async fn below(&self, limit: usize) {
-        while self.len() >= limit.max(1) {
-            self.drained.notified().await;
+    /// Resolves when the backlog is below `limit`.
+    pub(crate) async fn backlog_below(&self, limit: usize) {
+        self.wait_until(|state| state.moving() + state.refused.len() < limit.max(1))
+            .await;
+    }
+
+    /// Resolves when less than `limit` waits or is under way, whatever was refused.
+    pub(crate) async fn moving_below(&self, limit: usize) {
+        self.wait_until(|state| state.moving() < limit.max(1)).await;
+    }
+
+    async fn wait_until(&self, met: impl Fn(&QueueState) -> bool) {
+        loop {
+            let mut drained = pin!(self.drained.notified());
+            // Listening begins before the look, so that nothing that happens in between is missed.
+            drained.as_mut().enable();
+            if met(&self.lock()) {
+                return;
+            }
+            drained.await;
         }
+    }
+
+    fn refuse(&self, id: &MessageId) {
+        self.lock().refused.insert(id.clone());
+    }
+
+    fn forgive(&self, id: &MessageId) {
+        self.lock().refused.remove(id);
     }
 
     fn take(&self, most: usize) -> Vec<Entry> {
@@ -124,7 +159,7 @@ impl DispatchQueue {
 
     fn finished(&self, count: usize) {
         self.lock().under_way -= count;
-        self.drained.notify_one();
+        self.drained.notify_waiters();
     }
 }
 
@@ -188,6 +223,7 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
                 tracing::debug!(id = %dispatch.envelope.id, "nobody subscribes to the event");
             }
             if let Some(mark) = mark {
+                shared.queue.forgive(&mark.id);
                 shared.marks.add(confirmed(shared, mark));
             }
         }
@@ -198,10 +234,12 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
             let Some(mark) = mark else { return };
             shared.marks.add(if error.is_retryable() || error.kind() == TransportErrorKind::Closed {
                 let attention = now + backoff(error.kind());
+                shared.queue.refuse(&mark.id);
                 shared.relay.look_at(attention);
                 PendingChange::Defer { id: mark.id, attention }
             } else {
                 shared.counters.parked.one();
+                shared.queue.forgive(&mark.id);
                 tracing::error!(id = %dispatch.envelope.id, %to, %error, "the message can't be sent and is set aside");
                 PendingChange::Park { id: mark.id, reason: error.to_string() }
             });

@@ -34,23 +34,30 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn from_state(state: Option<InboxState>, attempts: u32) -> Self {
-        let (generation, since) = match state {
+    pub(crate) fn from_state(state: Option<InboxState>) -> Self {
+        match state {
             Some(
                 InboxState::Scheduled {
-                    generation, since, ..
+                    generation,
+                    attempts,
+                    since,
                 }
                 | InboxState::Started {
-                    generation, since, ..
+                    generation,
+                    attempts,
+                    since,
                 },
-            ) => (generation, Some(since)),
-            Some(InboxState::Failed { .. } | InboxState::Done) | None => (0, None),
-        };
-        Self {
-            state,
-            generation,
-            attempts,
-            since,
+            ) => Self {
+                state,
+                generation,
+                attempts,
+                since: Some(since),
+            },
+            // A replay begins anew.
+            Some(InboxState::Failed { .. } | InboxState::Done) | None => Self {
+                state,
+                ..Self::default()
+            },
         }
     }
 }

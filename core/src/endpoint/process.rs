@@ -93,13 +93,17 @@ enum Gate {
     Killer(Known),
 }
 
-fn gate(ready: &Ready<'_>, loaded: &Loaded) -> Gate {
+fn gate(ready: &Ready<'_>, loaded: &Loaded, begun: Option<InboxState>) -> Gate {
     let generation = ready.envelope().number(headers::GENERATION).unwrap_or(0);
+    if begun.is_some() && loaded.inbox == begun {
+        // This process marked it, and is still here.
+        return Gate::Open(Known::from_state(loaded.inbox));
+    }
     match loaded.inbox {
         None => Gate::Open(Known::default()),
         Some(InboxState::Done) => Gate::Duplicate,
         Some(InboxState::Failed { .. }) if !ready.is_replayed() => Gate::Duplicate,
-        Some(InboxState::Failed { .. }) => Gate::Open(Known::from_state(loaded.inbox, 0)),
+        Some(InboxState::Failed { .. }) => Gate::Open(Known::from_state(loaded.inbox)),
         Some(InboxState::Scheduled {
             generation: counts,
             attempts,
@@ -108,7 +112,7 @@ fn gate(ready: &Ready<'_>, loaded: &Loaded) -> Gate {
             if generation < u64::from(counts) {
                 Gate::Duplicate
             } else {
-                Gate::Open(Known::from_state(loaded.inbox, attempts))
+                Gate::Open(Known::from_state(loaded.inbox))
             }
         }
         Some(InboxState::Started {
@@ -119,7 +123,10 @@ fn gate(ready: &Ready<'_>, loaded: &Loaded) -> Gate {
             if generation < u64::from(counts) {
                 Gate::Duplicate
             } else {
-                Gate::Killer(Known::from_state(loaded.inbox, attempts + 1))
+                Gate::Killer(Known {
+                    attempts: attempts + 1,
+                    ..Known::from_state(loaded.inbox)
+                })
             }
         }
     }
@@ -140,6 +147,7 @@ enum Attempt {
 async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) -> Ending {
     let mut conflicts = 0;
     let mut immediate = 0;
+    let mut begun = None;
     let mut kept: Vec<Outbound> = Vec::new();
     loop {
         let loaded = match load(shared, store, ready).await {
@@ -150,7 +158,7 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
             }
             Err(error) => return stuck(shared, ready, &error),
         };
-        let mut known = match gate(ready, &loaded) {
+        let mut known = match gate(ready, &loaded, begun) {
             Gate::Open(known) => known,
             Gate::Duplicate => {
                 shared.counters.duplicates.one();
@@ -170,10 +178,11 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
         if let Some(error) = failing::too_old(shared, ready, &loaded) {
             return failing::give_up(shared, ready, &known, &error).await;
         }
-        if ready.alone
-            && let Err(error) = mark_started(shared, store, ready, &mut known).await
-        {
-            return stuck(shared, ready, &error);
+        if ready.alone && begun.is_none() {
+            if let Err(error) = mark_started(shared, store, ready, &mut known).await {
+                return stuck(shared, ready, &error);
+            }
+            begun = known.state;
         }
         match attempt(shared, store, ready, &loaded, &known, &mut kept).await {
             Attempt::Committed => return Ending::Settled,

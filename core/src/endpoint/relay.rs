@@ -65,7 +65,7 @@ pub(crate) async fn relay(shared: &Shared, fire: &tokio::sync::mpsc::Sender<Over
             purge(shared, store).await;
             purge_at = now + shared.settings.purge_interval;
         }
-        shared.queue.below(shared.settings.backlog).await;
+        shared.queue.moving_below(shared.settings.backlog).await;
         shared.relay.reset();
         claim(shared, store, fire).await;
         if store.is_shared() {

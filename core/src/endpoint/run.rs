@@ -127,7 +127,7 @@ fn begin(shared: &Arc<Shared>, arrival: Arrival) -> impl Future<Output = ()> {
 
 async fn take(shared: &Shared, receiver: &mut Option<Box<dyn Receiver>>) -> Result<Delivery, TransportError> {
     // A backlog of unsent messages stops the intake before it grows without bound.
-    shared.queue.below(shared.settings.backlog).await;
+    shared.queue.backlog_below(shared.settings.backlog).await;
     match receiver {
         Some(receiver) => receiver.receive().await,
         None => std::future::pending().await,
@@ -149,7 +149,7 @@ fn arrival_of(shared: &Shared, delivery: Delivery) -> Arrival {
 /// Sends what was committed and writes down what was sent, as far as the time to stop allows.
 async fn finish(shared: &Shared) {
     let rest = async {
-        shared.queue.below(1).await;
+        shared.queue.moving_below(1).await;
         let Some(store) = shared.store.as_deref() else {
             return;
         };
