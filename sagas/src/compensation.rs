@@ -158,6 +158,11 @@ impl Ledger {
 
     fn undo_refused(&mut self, turn: &mut Turn, policy: &CompensationPolicy, at: usize, by: &str) {
         let step = &mut self.steps[at];
+        if step.state == StepState::Failed && step.unanswered {
+            // Now that it is answered, an operator's retry is a new message.
+            step.unanswered = false;
+            step.note = Some(refusal(by, step.attempts));
+        }
         if step.state != StepState::Undoing {
             return;
         }
@@ -168,7 +173,7 @@ impl Ledger {
             self.request_timeout(turn, Purpose::Retry(at), name, nothing(), due);
         } else {
             step.state = StepState::Failed;
-            step.note = Some(format!("answered by {by} after {} attempts", step.attempts));
+            step.note = Some(refusal(by, step.attempts));
         }
         self.cancel_timeouts(turn, |purpose| purpose == Purpose::Undo(at));
     }
@@ -321,6 +326,10 @@ impl Ledger {
         }
         true
     }
+}
+
+fn refusal(by: &str, attempts: u32) -> String {
+    format!("answered by {by} after {attempts} attempts")
 }
 
 /// The body of the framework's own timeouts: their record says what they are for.

@@ -99,9 +99,3 @@ pub(crate) fn named<'a>(received: &'a Received, saga: &str) -> HandlerResult<Nam
         }
     }
 }
-
-/// An alarm that does not say whose it is.
-pub(crate) fn unnamed(saga: &str) -> HandlerError {
-    let text = format!("find the instance of {saga} that a timeout is for: its headers name none");
-    HandlerError::unreadable(Reason::NoCorrelation, text)
-}

@@ -9,6 +9,7 @@ use longhaul_core::store::{Record, RecordChange};
 use crate::compensation::Progress;
 use crate::context::SagaContext;
 use crate::definition::Definition;
+use crate::ledger::Ledger;
 use crate::saga::Saga;
 use crate::status::Status;
 use crate::stored::{Stored, StoredEnd, StoredLife};
@@ -48,54 +49,26 @@ pub(crate) fn conclude<S: Saga>(
     existing: &Existing,
     received: &Received,
 ) -> HandlerResult<Effects> {
-    let end = if ctx.ledger.is_compensating() {
-        match ctx.ledger.advance(&mut ctx.turn, &definition.policy) {
-            Progress::Open => None,
-            Progress::Finished => {
-                ctx.finished = true;
-                if let Some(compensated) = definition.compensated {
-                    compensated(&mut state, &mut ctx)?;
-                }
-                Some(Status::Compensated)
-            }
-        }
-    } else {
-        (ctx.ledger.completing && ctx.ledger.all_answered()).then_some(Status::Completed)
-    };
+    let end = end(definition, &mut state, &mut ctx)?;
     let key = ctx.identity.record_key();
     let incarnation = ctx.identity.incarnation.clone();
     let (stored, expires) = match end {
         Some(status) => {
             ctx.ledger.cancel_timeouts(&mut ctx.turn, |_| true);
-            let end = StoredEnd {
-                at: received.now,
-                reason: ctx
-                    .ledger
-                    .compensation
-                    .take()
-                    .map(|compensation| compensation.reason),
-                given_up: None,
-                left: if status == Status::Compensated {
-                    ctx.ledger.left()
-                } else {
-                    Vec::new()
-                },
-            };
+            let end = tombstone(status, &mut ctx.ledger, received.now);
             let expires = received.now + received.retention;
             (
                 Stored::tombstone(status, incarnation, existing.started, end),
                 Some(expires),
             )
         }
-        None => (
-            Stored::alive(
-                ctx.ledger.status,
-                incarnation,
-                existing.started,
-                life(&state, &mut ctx)?,
-            ),
-            None,
-        ),
+        None => {
+            let life = life(&state, &mut ctx)?;
+            (
+                Stored::alive(ctx.ledger.status, incarnation, existing.started, life),
+                None,
+            )
+        }
     };
     let body = stored.to_body()?;
     let changed = existing.body.as_ref() != Some(&body);
@@ -112,6 +85,40 @@ pub(crate) fn conclude<S: Saga>(
         pending,
         taken: Taken::Handled,
     })
+}
+
+/// How the instance ends, if it does.
+fn end<S: Saga>(
+    definition: &Definition<S>,
+    state: &mut S,
+    ctx: &mut SagaContext<S>,
+) -> HandlerResult<Option<Status>> {
+    if !ctx.ledger.is_compensating() {
+        return Ok((ctx.ledger.completing && ctx.ledger.all_answered()).then_some(Status::Completed));
+    }
+    if ctx.ledger.advance(&mut ctx.turn, &definition.policy) == Progress::Open {
+        return Ok(None);
+    }
+    ctx.finished = true;
+    if let Some(compensated) = definition.compensated {
+        compensated(state, ctx)?;
+    }
+    Ok(Some(Status::Compensated))
+}
+
+fn tombstone(status: Status, ledger: &mut Ledger, at: Timestamp) -> StoredEnd {
+    let left = if status == Status::Compensated {
+        ledger.left()
+    } else {
+        Vec::new()
+    };
+    let reason = ledger.compensation.take().map(|compensation| compensation.reason);
+    StoredEnd {
+        at,
+        reason,
+        given_up: None,
+        left,
+    }
 }
 
 fn life<S: Saga>(state: &S, ctx: &mut SagaContext<S>) -> HandlerResult<StoredLife> {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use longhaul_core::envelope::Intent;
 use longhaul_core::handler::{HandlerResult, Received};
+use longhaul_core::ids::MessageId;
 use longhaul_core::message::MessageKind;
 use longhaul_core::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
 use longhaul_core::store::RecordKey;
 
-use crate::arrival::{Place, answer, late, nothing, origin, timeout_id};
+use crate::arrival::{Case, Place, alarm_place, answer, nothing, origin};
 use crate::context::SagaContext;
 use crate::correlation::{self, Identity, Named, named};
 use crate::definition::Definition;
@@ -76,11 +77,7 @@ impl<S: Saga> SagaParticipant<S> {
     ) -> HandlerResult<Option<Place<'a>>> {
         let named = named(received, S::NAME)?;
         if let (Named::Ours { key, incarnation }, Intent::Reply) = (named, received.intent) {
-            return Ok(Some(Place {
-                key: key.to_owned(),
-                incarnation: Some(incarnation),
-                may_create: false,
-            }));
+            return Ok(Some(Place::named(key, incarnation)));
         }
         let may_create = !matches!(named, Named::Ours { .. });
         let key = entry.key(message)?;
@@ -96,49 +93,39 @@ impl<S: Saga> SagaParticipant<S> {
         let Some(place) = self.place(entry, received, &*message)? else {
             return Ok(nothing(work, Taken::Absent));
         };
-        let record = work.records.first().and_then(Option::as_ref);
-        let stored = record.map(Stored::read).transpose()?;
-        let Some(mut stored) = stored else {
-            return self.without_instance(entry, received, message, work, place, None);
+        let case = Case {
+            received,
+            work,
+            place,
         };
-        let live = match stored.live.take() {
-            Some(live)
-                if place
-                    .incarnation
-                    .is_none_or(|meant| meant == stored.incarnation.as_str()) =>
-            {
-                live
-            }
-            Some(_) => return late(entry, received, message, work, place, None, "earlier incarnation"),
-            None => {
-                let outcome = stored.outcome();
-                return self.without_instance(entry, received, message, work, place, outcome);
-            }
+        let Some(mut stored) = case.stored()? else {
+            return self.without_instance(entry, message, case, None);
         };
-        self.resume(entry, received, message, work, place, &stored, live)
+        match stored.live.take() {
+            None => self.without_instance(entry, message, case, stored.outcome()),
+            Some(_) if case.is_for_another_life(&stored) => {
+                case.late(entry, message, None, "earlier incarnation")
+            }
+            Some(life) => self.with_instance(entry, message, case, &stored, life),
+        }
     }
 
     /// There is no instance, or one that is finished.
     fn without_instance(
         &self,
         entry: &Entry<S>,
-        received: &Received,
         message: Decoded,
-        work: Work<'_>,
-        place: Place<'_>,
+        case: Case<'_>,
         outcome: Option<Outcome>,
     ) -> HandlerResult<Effects> {
-        if let Some(start) = entry.start.as_ref().filter(|_| place.may_create) {
-            let identity = Identity {
-                saga: Cow::Borrowed(S::NAME),
-                key: place.key,
-                incarnation: received.envelope.id.clone(),
-            };
-            let existing = Existing::none(received.now, work.records.first().and_then(Option::as_ref));
+        if let Some(start) = entry.start.as_ref().filter(|_| case.place.may_create) {
+            let received = case.received;
+            let existing = Existing::none(received.now, case.record());
+            let identity = identity::<S>(case.place.key, received.envelope.id.clone());
             let origin = origin(received);
             let mut ctx = SagaContext::new(
                 received,
-                work.outbound,
+                case.work.outbound,
                 identity,
                 &self.known,
                 origin,
@@ -148,66 +135,43 @@ impl<S: Saga> SagaParticipant<S> {
             return conclude(&self.definition, state, ctx, &existing, received);
         }
         if outcome.is_some() {
-            return late(entry, received, message, work, place, outcome, "finished");
+            return case.late(entry, message, outcome, "finished");
         }
-        if received.last_chance && entry.not_found.is_some() {
-            return late(entry, received, message, work, place, None, "not found");
+        if case.received.last_chance && entry.not_found.is_some() {
+            return case.late(entry, message, None, "not found");
         }
-        Ok(nothing(work, Taken::Absent))
+        Ok(nothing(case.work, Taken::Absent))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call, of all that is known about one message"
-    )]
-    fn resume(
+    fn with_instance(
         &self,
         entry: &Entry<S>,
-        received: &Received,
         message: Decoded,
-        work: Work<'_>,
-        place: Place<'_>,
+        case: Case<'_>,
         stored: &Stored,
-        mut live: StoredLife,
+        mut life: StoredLife,
     ) -> HandlerResult<Effects> {
-        let record = work.records.first().and_then(Option::as_ref);
-        let mut state: S = self
-            .definition
-            .evolution
-            .read(&place.key, live.state_version, &live.state)?;
-        let ledger = Ledger::of(stored.status, &mut live);
-        let existing = Existing::some(stored.started, record);
-        let identity = Identity {
-            saga: Cow::Borrowed(S::NAME),
-            key: place.key.clone(),
-            incarnation: stored.incarnation.clone(),
-        };
+        let received = case.received;
+        let ledger = Ledger::of(stored.status, &mut life);
+        let meaning = ledger.meaning(answer(received));
         let compensating = ledger.is_compensating();
         let run = if compensating {
             &entry.while_compensating
         } else {
             &entry.handle
         };
-        let meaning = ledger.meaning(answer(received));
         if run.is_none() && meaning.is_none() {
-            if compensating {
-                return late(entry, received, message, work, place, None, "compensating");
-            }
-            let why = if entry.start.is_some() {
-                "already started"
-            } else {
-                "not expected"
+            return match (compensating, entry.start.is_some()) {
+                (true, _) => case.late(entry, message, None, "compensating"),
+                (false, true) => Ok(nothing(case.work, Taken::Ignored("already started"))),
+                (false, false) => Ok(nothing(case.work, Taken::Ignored("not expected"))),
             };
-            return Ok(nothing(work, Taken::Ignored(why)));
         }
-        let mut ctx = SagaContext::new(
-            received,
-            work.outbound,
-            identity,
-            &self.known,
-            live.origin,
-            ledger,
-        );
+        let Awake {
+            mut state,
+            mut ctx,
+            existing,
+        } = self.wake(case, stored, life, ledger)?;
         if let Some(meaning) = meaning {
             ctx.ledger.take(
                 &mut ctx.turn,
@@ -223,42 +187,30 @@ impl<S: Saga> SagaParticipant<S> {
     }
 
     fn alarm(&self, received: &Received, work: Work<'_>) -> HandlerResult<Effects> {
-        let place = self.alarm_place(received)?;
-        let record = work.records.first().and_then(Option::as_ref);
-        let Some(mut stored) = record.map(Stored::read).transpose()? else {
-            return Ok(nothing(work, Taken::Ignored("finished")));
-        };
-        let Some(mut live) = stored.live.take() else {
-            return Ok(nothing(work, Taken::Ignored("finished")));
-        };
-        if place
-            .incarnation
-            .is_some_and(|meant| meant != stored.incarnation.as_str())
-        {
-            return Ok(nothing(work, Taken::Ignored("earlier incarnation")));
-        }
-        let mut ledger = Ledger::of(stored.status, &mut live);
-        let Some(purpose) = timeout_id(received, &work).and_then(|id| ledger.fired(&id)) else {
-            return Ok(nothing(work, Taken::Ignored("cancelled")));
-        };
-        let existing = Existing::some(stored.started, record);
-        let mut state: S = self
-            .definition
-            .evolution
-            .read(&place.key, live.state_version, &live.state)?;
-        let identity = Identity {
-            saga: Cow::Borrowed(S::NAME),
-            key: place.key,
-            incarnation: stored.incarnation,
-        };
-        let mut ctx = SagaContext::new(
+        let place = alarm_place(received, S::NAME)?;
+        let case = Case {
             received,
-            work.outbound,
-            identity,
-            &self.known,
-            live.origin,
-            ledger,
-        );
+            work,
+            place,
+        };
+        let Some(mut stored) = case.stored()? else {
+            return Ok(nothing(case.work, Taken::Ignored("finished")));
+        };
+        let Some(mut life) = stored.live.take() else {
+            return Ok(nothing(case.work, Taken::Ignored("finished")));
+        };
+        if case.is_for_another_life(&stored) {
+            return Ok(nothing(case.work, Taken::Ignored("earlier incarnation")));
+        }
+        let mut ledger = Ledger::of(stored.status, &mut life);
+        let Some(purpose) = case.timeout_id().and_then(|id| ledger.fired(&id)) else {
+            return Ok(nothing(case.work, Taken::Ignored("cancelled")));
+        };
+        let Awake {
+            mut state,
+            mut ctx,
+            existing,
+        } = self.wake(case, &stored, life, ledger)?;
         match (purpose, self.definition.times_out) {
             (Purpose::Own, Some(times_out)) => times_out(&mut state, received.decode()?, &mut ctx)?,
             (Purpose::Own, None) => {}
@@ -269,15 +221,45 @@ impl<S: Saga> SagaParticipant<S> {
         conclude(&self.definition, state, ctx, &existing, received)
     }
 
-    fn alarm_place<'a>(&self, received: &'a Received) -> HandlerResult<Place<'a>> {
-        match named(received, S::NAME)? {
-            Named::Ours { key, incarnation } => Ok(Place {
-                key: key.to_owned(),
-                incarnation: Some(incarnation),
-                may_create: false,
-            }),
-            Named::Nothing | Named::Other => Err(correlation::unnamed(S::NAME)),
-        }
+    /// Reads the state of an instance and gives it a context.
+    fn wake(
+        &self,
+        case: Case<'_>,
+        stored: &Stored,
+        life: StoredLife,
+        ledger: Ledger,
+    ) -> HandlerResult<Awake<S>> {
+        let key = &case.place.key;
+        let state = self
+            .definition
+            .evolution
+            .read(key, life.state_version, &life.state)?;
+        let existing = Existing::some(stored.started, case.record());
+        let identity = identity::<S>(case.place.key, stored.incarnation.clone());
+        let ctx = SagaContext::new(
+            case.received,
+            case.work.outbound,
+            identity,
+            &self.known,
+            life.origin,
+            ledger,
+        );
+        Ok(Awake { state, ctx, existing })
+    }
+}
+
+/// An instance at work.
+struct Awake<S: Saga> {
+    state: S,
+    ctx: SagaContext<S>,
+    existing: Existing,
+}
+
+fn identity<S: Saga>(key: String, incarnation: MessageId) -> Identity {
+    Identity {
+        saga: Cow::Borrowed(S::NAME),
+        key,
+        incarnation,
     }
 }
 
@@ -314,7 +296,7 @@ impl<S: Saga> StatefulHandler for SagaParticipant<S> {
     fn keys(&self, received: &Received) -> HandlerResult<Vec<RecordKey>> {
         let record = |key: &str| vec![RecordKey::new(correlation::collection(S::NAME), key)];
         if received.type_name == self.timeout_type {
-            return Ok(record(&self.alarm_place(received)?.key));
+            return Ok(record(&alarm_place(received, S::NAME)?.key));
         }
         let Some(entry) = self.definition.table.entries.get(received.type_name.as_str()) else {
             return Ok(Vec::new());

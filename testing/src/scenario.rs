@@ -7,6 +7,7 @@
 mod desk;
 mod story;
 mod then;
+mod when;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,9 +16,10 @@ use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::{Envelope, Intent};
 use longhaul_core::handler::HandlerError;
 use longhaul_core::headers::{self, Headers};
-use longhaul_core::message::{Command, Message, MessageKind};
-use longhaul_core::outbound::Outgoing;
-use longhaul_core::stateful::Taken;
+use longhaul_core::ids::derived_message_id;
+use longhaul_core::message::{Message, MessageKind};
+use longhaul_core::outbound::{Outbound, Outgoing};
+use longhaul_core::stateful::{Effects, Taken};
 use longhaul_core::store::Record;
 use longhaul_sagas::{Instance, Saga, SagaId};
 
@@ -110,7 +112,6 @@ impl<S: Saga> Default for Scenario<S> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a test gives its messages away")]
 impl<S: Saga> Scenario<S> {
     /// A scenario without an instance, at 2026-01-01T00:00:00Z.
     ///
@@ -139,104 +140,6 @@ impl<S: Saga> Scenario<S> {
         }
     }
 
-    /// A message that came before what is tested.
-    ///
-    /// # Panics
-    /// Handling it fails.
-    #[track_caller]
-    pub fn given<M: Message>(&mut self, message: M) -> &mut Self {
-        self.when(message);
-        self.must_have_worked();
-        self
-    }
-
-    /// A message comes: a command or an event as such, and any other as a reply that names no instance.
-    #[track_caller]
-    pub fn when<M: Message>(&mut self, message: M) -> &mut Self {
-        let envelope = self.envelope(&message, Headers::new());
-        self.deliver(envelope, false)
-    }
-
-    /// A message comes with headers beside the usual ones.
-    #[track_caller]
-    pub fn when_with<M: Message>(&mut self, message: M, headers: Headers) -> &mut Self {
-        let envelope = self.envelope(&message, headers);
-        self.deliver(envelope, false)
-    }
-
-    /// A message comes again after it was put off for the last time, because its instance did not exist.
-    #[track_caller]
-    pub fn when_for_the_last_time<M: Message>(&mut self, message: M) -> &mut Self {
-        let envelope = self.envelope(&message, Headers::new());
-        self.deliver(envelope, true)
-    }
-
-    /// The answer comes to the last command `C` that was sent: `scenario.when_reply::<ChargeCard>(CardCharged { … })`.
-    ///
-    /// # Panics
-    /// No `C` was sent.
-    #[track_caller]
-    pub fn when_reply<C: Command>(&mut self, reply: impl Message) -> &mut Self {
-        let sent = self.history.iter().rev().find(|sent| sent.type_name == C::NAME);
-        let Some(sent) = sent else {
-            panic!(
-                "there is nothing to reply to: no {} was sent\n{}",
-                C::NAME,
-                self.story()
-            );
-        };
-        let headers = answer_headers(sent);
-        let envelope = self.envelope_of(&reply, Intent::Reply, headers);
-        self.deliver(envelope, false)
-    }
-
-    /// The answer comes to the `n`-th command `C` that was sent, counted from 1.
-    ///
-    /// # Panics
-    /// Fewer were sent.
-    #[track_caller]
-    pub fn when_reply_to_nth<C: Command>(&mut self, n: usize, reply: impl Message) -> &mut Self {
-        let mut sent = self.history.iter().filter(|sent| sent.type_name == C::NAME);
-        let Some(sent) = n.checked_sub(1).and_then(|n| sent.nth(n)) else {
-            panic!(
-                "there is nothing to reply to: fewer than {n} {} were sent\n{}",
-                C::NAME,
-                self.story()
-            );
-        };
-        let headers = answer_headers(sent);
-        let envelope = self.envelope_of(&reply, Intent::Reply, headers);
-        self.deliver(envelope, false)
-    }
-
-    /// A message comes that was sent while the last command `C` was handled: an event that it led to, say.
-    ///
-    /// # Panics
-    /// No `C` was sent.
-    #[track_caller]
-    pub fn when_caused_by<C: Command>(&mut self, message: impl Message) -> &mut Self {
-        let sent = self.history.iter().rev().find(|sent| sent.type_name == C::NAME);
-        let Some(sent) = sent else {
-            panic!(
-                "nothing can be caused by it: no {} was sent\n{}",
-                C::NAME,
-                self.story()
-            );
-        };
-        let caused: Headers = [(headers::CAUSATION, sent.id.as_str())].into_iter().collect();
-        let envelope = self.envelope(&message, caused);
-        self.deliver(envelope, false)
-    }
-
-    /// The last message is delivered once more: the same one, which the endpoint knows by its id.
-    #[track_caller]
-    pub fn when_again(&mut self) -> &mut Self {
-        let Some(envelope) = self.last.clone() else {
-            panic!("no message came that could come again");
-        };
-        self.deliver(envelope, false)
-    }
-
     /// Time passes, and timeouts that fall due fire in their order.
     ///
     /// # Panics
@@ -257,6 +160,40 @@ impl<S: Saga> Scenario<S> {
         }
         self.desk.advance_to(until);
         self
+    }
+
+    /// An operator changes the instance, with a function of [`longhaul_sagas::operate`].
+    ///
+    /// # Panics
+    /// There is no instance, or the function refuses.
+    #[track_caller]
+    pub fn operate<E: std::error::Error>(
+        &mut self,
+        action: impl FnOnce(&Record, Outbound, Timestamp) -> Result<Effects, E>,
+    ) -> &mut Self {
+        self.must_have_worked();
+        self.step = Step {
+            what: "an operator acted".to_owned(),
+            ..Step::default()
+        };
+        let Some(record) = self.record().cloned() else {
+            panic!("there is no instance to change\n{}", self.story());
+        };
+        match action(&record, self.outbound(), self.now()) {
+            Ok(effects) => {
+                let result = self.desk.operate(effects);
+                self.take(desk::Handled { key: None, result });
+            }
+            Err(fault) => panic!("failed to {fault}\n{}", self.story()),
+        }
+        self
+    }
+
+    /// An empty record of what is sent, as operators' functions take it.
+    #[must_use]
+    pub fn outbound(&self) -> Outbound {
+        self.desk
+            .outbound(derived_message_id(&["scenario", "operator"], self.messages))
     }
 
     /// Looks at the instance with this id from here on.
@@ -360,20 +297,4 @@ impl<S: Saga> Drop for Scenario<S> {
             self.must_have_worked();
         }
     }
-}
-
-/// What a reply to a message carries back.
-fn answer_headers(sent: &Outgoing) -> Headers {
-    let mut answer: Headers = [
-        (headers::CORRELATION, sent.id.as_str()),
-        (headers::CAUSATION, sent.id.as_str()),
-    ]
-    .into_iter()
-    .collect();
-    for (name, value) in sent.headers.iter() {
-        if let Some(part) = name.strip_prefix(headers::ORIGINATOR_PREFIX) {
-            answer.set(format!("{}{part}", headers::TARGET_PREFIX), value);
-        }
-    }
-    answer
 }

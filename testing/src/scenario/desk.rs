@@ -13,7 +13,7 @@ use longhaul_core::headers::{self, Headers};
 use longhaul_core::ids::MessageId;
 use longhaul_core::message::Message;
 use longhaul_core::outbound::{Outbound, Outgoing, TimeoutRequest};
-use longhaul_core::stateful::{StatefulHandler, Taken, Work};
+use longhaul_core::stateful::{Effects, StatefulHandler, Taken, Work};
 use longhaul_core::store::{PendingChange, PendingKind, PendingRow, Record, RecordChange, RecordKey};
 use longhaul_core::transport::Destination;
 use longhaul_sagas::{Saga, SagaParticipant};
@@ -56,6 +56,19 @@ struct Wanted {
     timeouts: Vec<TimeoutRequest>,
     records: Vec<RecordChange>,
     pending: Vec<PendingChange>,
+}
+
+impl Wanted {
+    fn of(effects: Effects) -> HandlerResult<Self> {
+        let (sent, timeouts) = effects.outbound.finish()?;
+        Ok(Self {
+            taken: effects.taken,
+            sent,
+            timeouts,
+            records: effects.records,
+            pending: effects.pending,
+        })
+    }
 }
 
 impl<S: Saga> Desk<S> {
@@ -247,13 +260,7 @@ impl<S: Saga> Desk<S> {
         row: Option<&PendingRow>,
     ) -> HandlerResult<Wanted> {
         let records: Vec<Option<Record>> = keys.iter().map(|key| self.find(key).cloned()).collect();
-        let participant = Arc::from(self.participant.name());
-        let outbound = Outbound::new(
-            received.envelope.id.clone(),
-            self.name.clone(),
-            participant,
-            Arc::clone(&self.codec),
-        );
+        let outbound = self.outbound(received.envelope.id.clone());
         let effects = self.participant.handle(
             received,
             Work {
@@ -262,14 +269,18 @@ impl<S: Saga> Desk<S> {
                 outbound,
             },
         )?;
-        let (sent, timeouts) = effects.outbound.finish()?;
-        Ok(Wanted {
-            taken: effects.taken,
-            sent,
-            timeouts,
-            records: effects.records,
-            pending: effects.pending,
-        })
+        Wanted::of(effects)
+    }
+
+    /// Records what is sent because of that message.
+    pub(super) fn outbound(&self, cause: MessageId) -> Outbound {
+        let participant = Arc::from(self.participant.name());
+        Outbound::new(cause, self.name.clone(), participant, Arc::clone(&self.codec))
+    }
+
+    /// Commits what an operator wants.
+    pub(super) fn operate(&mut self, effects: Effects) -> HandlerResult<Done> {
+        Ok(self.commit(Wanted::of(effects)?))
     }
 
     fn commit(&mut self, wanted: Wanted) -> Done {
