@@ -105,9 +105,7 @@ fn gate(ready: &Ready<'_>, loaded: &Loaded, begun: Option<InboxState>) -> Gate {
         Some(InboxState::Failed { .. }) if !ready.is_replayed() => Gate::Duplicate,
         Some(InboxState::Failed { .. }) => Gate::Open(Known::from_state(loaded.inbox)),
         Some(InboxState::Scheduled {
-            generation: counts,
-            attempts,
-            ..
+            generation: counts, ..
         }) => {
             if generation < u64::from(counts) {
                 Gate::Duplicate
