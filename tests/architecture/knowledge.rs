@@ -86,20 +86,19 @@ pub(crate) fn of_sagas(workspace: &Workspace) -> Vec<String> {
 }
 
 pub(crate) fn calls_of_sagas(workspace: &Workspace) -> Vec<String> {
+    const CALLS: [&str; 8] = [
+        ".now(",
+        "::now(",
+        "SystemTime",
+        "Instant",
+        ".elapsed(",
+        "tokio::",
+        "async fn",
+        ".await",
+    ];
     let is_call = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();
-        [
-            ".now(",
-            "::now(",
-            "SystemTime",
-            "Instant",
-            "elapsed(",
-            "tokio::",
-            "async fn",
-            ".await",
-        ]
-        .iter()
-        .any(|call| code.contains(call))
+        CALLS.iter().any(|call| occurs(call, code))
     };
     lines(
         workspace,
@@ -237,6 +236,14 @@ fn public_length(item: &str) -> usize {
     end.unwrap_or(item.len())
 }
 
+/// Whether `part` occurs in `code`, and not as the beginning of a longer name.
+fn occurs(part: &str, code: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let ends_in_name = part.ends_with(is_name);
+    code.match_indices(part)
+        .any(|(at, _)| !(ends_in_name && code[at + part.len()..].starts_with(is_name)))
+}
+
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric() && c != '_')
         .filter(|word| !word.is_empty())
@@ -300,6 +307,7 @@ mod tests {
             "let t = clock.now();",
             "let t = Timestamp::now();",
             "async fn f() {}",
+            "answer.await;",
             "tokio::spawn(f);",
         ] {
             let sagas = Member::in_folder("sagas").with_source("lib.rs", code);
@@ -307,6 +315,7 @@ mod tests {
         }
         for code in [
             "let it = known();",
+            "self.await_answer();",
             "// tokio::spawn",
             "#[cfg(test)] mod tests { async fn f() {} }",
         ] {
