@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::Path;
-use std::{fs, io};
+use std::process::Command;
+use std::{env, fs, io};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The workspace, reduced to what the rules ask for.
 #[derive(Debug, Default, Clone)]
@@ -39,10 +42,10 @@ pub(crate) struct Use {
 
 impl Workspace {
     pub(crate) fn load() -> Result<Self, Box<dyn Error>> {
-        let mut command = MetadataCommand::new();
-        command.manifest_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        let plain = command.exec()?;
-        let full = command.other_options(["--all-features".to_owned()]).exec()?;
+        let full = MetadataCommand::new()
+            .manifest_path(Path::new(ROOT).join("Cargo.toml"))
+            .other_options(["--all-features".to_owned()])
+            .exec()?;
         let members = full.workspace_packages().into_iter().map(|package| {
             let folder = package
                 .manifest_path
@@ -59,16 +62,15 @@ impl Workspace {
                     .as_str()
                     .replace('\\', "/"),
                 uses: uses.collect(),
-                below: reachable(&full, std::slice::from_ref(&package.id), false),
+                below: below(&full, &package.id),
                 is_default: full.workspace_default_members.contains(&package.id),
                 sources: sources(folder.join("src").as_std_path())?,
             })
         });
         let members = members.collect::<Result<Vec<Member>, Box<dyn Error>>>()?;
-        let default_build = reachable(&plain, &plain.workspace_default_members, true);
         Ok(Self {
             members,
-            default_build,
+            default_build: default_build()?,
         })
     }
 
@@ -142,20 +144,18 @@ impl Member {
     }
 }
 
-fn reachable(metadata: &Metadata, from: &[PackageId], with_dev: bool) -> BTreeSet<String> {
-    let mut open: Vec<(&PackageId, bool)> = from.iter().map(|id| (id, with_dev)).collect();
-    let mut seen: BTreeSet<&PackageId> = from.iter().collect();
-    while let Some((id, with_dev)) = open.pop() {
-        let edges = metadata
-            .resolve
-            .iter()
-            .flat_map(|resolve| &resolve.nodes)
-            .filter(|node| node.id == *id);
-        for edge in edges.flat_map(|node| &node.deps) {
-            let counts = |kind| kind != DependencyKind::Development || with_dev;
-            if edge.dep_kinds.iter().any(|info| counts(info.kind)) && seen.insert(&edge.pkg) {
-                // Below the first level a package's tests are not built.
-                open.push((&edge.pkg, false));
+fn below(metadata: &Metadata, top: &PackageId) -> BTreeSet<String> {
+    let mut open = vec![top];
+    let mut seen = BTreeSet::from([top]);
+    while let Some(id) = open.pop() {
+        let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
+        for edge in nodes.filter(|node| node.id == *id).flat_map(|node| &node.deps) {
+            let is_needed = edge
+                .dep_kinds
+                .iter()
+                .any(|info| info.kind != DependencyKind::Development);
+            if is_needed && seen.insert(&edge.pkg) {
+                open.push(&edge.pkg);
             }
         }
     }
@@ -164,6 +164,27 @@ fn reachable(metadata: &Metadata, from: &[PackageId], with_dev: bool) -> BTreeSe
         .iter()
         .filter(|package| seen.contains(&package.id));
     packages.map(|package| package.name.to_string()).collect()
+}
+
+/// Asks `cargo tree`, since the metadata has the features that all members together want, and a plain build has not.
+fn default_build() -> Result<BTreeSet<String>, Box<dyn Error>> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = [
+        "tree",
+        "--edges=normal,build,dev",
+        "--prefix=none",
+        "--format={p}",
+    ];
+    let output = Command::new(cargo).args(arguments).current_dir(ROOT).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    let lines = String::from_utf8(output.stdout)?;
+    Ok(lines
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect())
 }
 
 fn sources(folder: &Path) -> Result<BTreeMap<String, String>, io::Error> {
@@ -205,7 +226,11 @@ mod tests {
             .expect("the RabbitMQ transport");
         assert_eq!(rabbitmq.folder, "transports/rabbitmq");
         assert!(rabbitmq.needs().any(|package| package == "lapin"));
-        assert!(workspace.default_build.contains("trybuild"));
+        assert!(
+            workspace.default_build.contains("trybuild"),
+            "a dev-dependency of a default member"
+        );
+        assert!(workspace.default_build.contains("sled"), "deeper");
         assert_eq!(
             workspace
                 .under("transports")
