@@ -53,7 +53,7 @@ enum Command {
 
 fn main() -> Result<()> {
     tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::ERROR)
+        .with_env_filter("error,lapin=off")
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -98,7 +98,7 @@ impl Stopwatch {
             begun: HashMap::new(),
             first: None,
             last: None,
-            taken: Histogram::new(3)?,
+            taken: Histogram::new_with_bounds(1, 3_600_000_000, 3)?,
         };
         Ok(Self {
             state: Mutex::new(times),
