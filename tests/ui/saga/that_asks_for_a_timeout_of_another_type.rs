@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use longhaul::prelude::*;
-use longhaul::sagas::{Definition, Saga, SagaContext};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]

@@ -1,5 +1,4 @@
 use longhaul::prelude::*;
-use longhaul::sagas::SagaEndpoint;
 
 struct OrderSaga;
 

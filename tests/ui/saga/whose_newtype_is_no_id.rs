@@ -1,5 +1,4 @@
 use longhaul::prelude::*;
-use longhaul::sagas::{Definition, NoTimeout, Saga};
 use serde::{Deserialize, Serialize};
 
 #[derive(Event, Serialize, Deserialize)]
