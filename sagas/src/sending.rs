@@ -5,6 +5,7 @@ use std::time::Duration;
 use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::codec::Codec;
+use longhaul_core::ids::MessageId;
 use longhaul_core::message::{Command, Message};
 use longhaul_core::outbound::Outgoing;
 use longhaul_core::reason::Reason;
@@ -28,6 +29,12 @@ pub struct Sending<'a> {
 }
 
 impl<'a> Sending<'a> {
+    /// The id that the command has.
+    #[must_use]
+    pub const fn id(&self) -> &MessageId {
+        &self.outgoing.id
+    }
+
     /// To this queue, whatever the routes say.
     pub fn to(self, queue: Address) -> Self {
         self.outgoing.to(queue);

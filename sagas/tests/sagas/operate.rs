@@ -38,7 +38,7 @@ fn record(scenario: &Scenario<Plan>) -> Record {
 fn when_an_operator_retries_the_undo_is_sent_again_and_the_compensation_goes_on() {
     let mut scenario = refused();
     scenario
-        .operate(|record, outbound, now| operate::retry(record, outbound, now))
+        .operate(operate::retry)
         .then_status(Status::Compensating)
         .advance(Duration::ZERO)
         .then_sent::<UndoStep>(|undo| assert_eq!(undo.step, 1))
@@ -61,7 +61,7 @@ fn when_an_operator_retries_an_undo_that_nobody_answered_it_keeps_its_id() {
     scenario
         .advance(10 * UNDO_WITHIN)
         .then_status(Status::Stuck)
-        .operate(|record, outbound, now| operate::retry(record, outbound, now))
+        .operate(operate::retry)
         .advance(Duration::ZERO)
         .then_sent::<UndoStep>(|_| {});
     assert_eq!(scenario.recorded()[0].id, first);
@@ -79,7 +79,7 @@ fn when_an_undo_was_refused_after_all_an_operator_s_retry_is_a_new_message() {
         .advance(10 * UNDO_WITHIN)
         .when_reply::<UndoStep>(UndoRefused)
         .then_status(Status::Stuck)
-        .operate(|record, outbound, now| operate::retry(record, outbound, now))
+        .operate(operate::retry)
         .advance(Duration::ZERO)
         .then_sent::<UndoStep>(|_| {});
     assert_ne!(scenario.recorded()[0].id, first);
@@ -93,7 +93,7 @@ fn when_an_operator_retries_a_step_that_nobody_answered_it_is_waited_for_once_mo
         .given(Change::Stop(7))
         .advance(2 * ANSWER_WITHIN)
         .then_status(Status::Stuck)
-        .operate(|record, outbound, now| operate::retry(record, outbound, now))
+        .operate(operate::retry)
         .advance(ANSWER_WITHIN / 2)
         .then_status(Status::Compensating)
         .advance(ANSWER_WITHIN)

