@@ -25,6 +25,45 @@ type Compensated<S> = fn(&mut S, &mut SagaContext<S>) -> HandlerResult;
 ///
 /// The functions are plain functions of the saga: what they need comes in the message, the state and the context.
 /// Faults in the table (two functions for one message, no start) are reported when the endpoint is built, all together.
+///
+/// ```
+/// # use longhaul_core::handler::HandlerResult;
+/// # use longhaul_core::{Command, Event, Message};
+/// # use longhaul_sagas::{Definition, NotFoundContext, NoTimeout, Outcome, Saga, SagaContext};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # #[message("sales.order_placed.v1")]
+/// # struct OrderPlaced { order: u64 }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[message("sales.cancel_order.v1")]
+/// # struct CancelOrder { order: u64 }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[message("sales.order_not_cancelled.v1")]
+/// # struct OrderNotCancelled { is_shipped: bool }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[message("billing.card_charged.v1")]
+/// # struct CardCharged;
+/// # #[derive(Serialize, Deserialize)]
+/// # struct Order;
+/// impl Saga for Order {
+///     const NAME: &'static str = "order";
+///     type Id = u64;
+///     type Timeout = NoTimeout;
+///
+///     fn define(saga: &mut Definition<Self>) {
+///         saga.starts_on(|m: &OrderPlaced| m.order, Self::start);
+///         saga.handles(|m: &CancelOrder| m.order, Self::on_cancel);
+///         saga.not_found(Self::on_cancel_too_late);
+///         saga.on_reply(Self::on_card_charged);
+///     }
+/// }
+/// # impl Order {
+/// #     fn start(_: OrderPlaced, _: &mut SagaContext<Self>) -> HandlerResult<Self> { Ok(Self) }
+/// #     fn on_cancel(&mut self, _: CancelOrder, _: &mut SagaContext<Self>) -> HandlerResult { Ok(()) }
+/// #     fn on_cancel_too_late(_: CancelOrder, _: &mut NotFoundContext<'_>) -> HandlerResult { Ok(()) }
+/// #     fn on_card_charged(&mut self, _: CardCharged, _: &mut SagaContext<Self>) -> HandlerResult { Ok(()) }
+/// # }
+/// ```
 pub struct Definition<S: Saga> {
     pub(crate) table: Table<S>,
     pub(crate) times_out: Option<TimesOut<S>>,

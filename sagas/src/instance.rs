@@ -11,6 +11,19 @@ use crate::stored::{Purpose, Stored, StoredLife};
 use crate::timeout::TimeoutId;
 
 /// One instance of a saga, alive or finished.
+///
+/// ```
+/// use longhaul_core::store::{Record, RecordKey};
+/// use longhaul_sagas::{Instance, Status};
+///
+/// # let body = r#"{"format":1,"status":"completed","incarnation":"m-1","started":"2026-11-21T10:00:00Z",
+/// #     "finished":{"at":"2026-11-21T11:00:00Z"}}"#.into();
+/// # let key = RecordKey::new("saga/order", "7");
+/// # let record = Record { key, version: 2, body, expires: None };
+/// let instance = Instance::read(&record)?;
+/// assert_eq!(instance.status, Status::Completed);
+/// # Ok::<(), longhaul_sagas::UnreadableInstance>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Instance {

@@ -2,6 +2,22 @@
 //!
 //! A saga is a plain type that implements [`Saga`]. It names no broker, no store, no clock and no async runtime: handling
 //! a message is a pure function from the message and what is stored to what is stored and sent next.
+//!
+//! - [`Definition`] is its table of contents: what starts it, what it handles, what happens in time.
+//! - [`SagaContext`] is what it can do: send, publish, reply, ask for timeouts, complete, compensate.
+//! - A command may name its undo when it is sent ([`Sending::undo_with`]). Compensating undoes what was done in reverse
+//!   order, one at a time, each exactly once in effect; what fails for good leaves the instance stuck, for an
+//!   operator ([`operate`]).
+//! - [`Itinerary`] writes a linear process as a list.
+//! - [`SagaEndpoint`] puts sagas into an endpoint; [`Instance`] and [`Description`] are for tools.
+//!
+//! # Finding the instance
+//!
+//! A reply to what an instance sent comes back to it, to the same life of it, through headers. Any other message finds its
+//! instance through the closure that the table names for its type. A starting message creates the instance where there
+//! is none or the last one is finished; a message that names an instance in its headers never creates one. A message for an
+//! instance that is finished goes to `not_found`, or is counted and forgotten; one for an instance that never was is put
+//! off, then goes to `not_found`, or to the error queue.
 
 extern crate self as longhaul_sagas;
 

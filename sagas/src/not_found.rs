@@ -9,6 +9,33 @@ use longhaul_core::outbound::{Outbound, Outgoing};
 use crate::status::Outcome;
 
 /// What a `not_found` function can do: there is no state. Nothing leaves before the handling is committed.
+///
+/// ```
+/// # use longhaul_core::handler::HandlerResult;
+/// # use longhaul_core::{Command, Event, Message};
+/// # use longhaul_sagas::{Definition, NotFoundContext, NoTimeout, Outcome, Saga, SagaContext};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # #[message("sales.order_placed.v1")]
+/// # struct OrderPlaced { order: u64 }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[message("sales.cancel_order.v1")]
+/// # struct CancelOrder { order: u64 }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[message("sales.order_not_cancelled.v1")]
+/// # struct OrderNotCancelled { is_shipped: bool }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[message("billing.card_charged.v1")]
+/// # struct CardCharged;
+/// # #[derive(Serialize, Deserialize)]
+/// # struct Order;
+/// # impl Order {
+/// fn on_cancel_too_late(_: CancelOrder, ctx: &mut NotFoundContext<'_>) -> HandlerResult {
+///     ctx.reply(OrderNotCancelled { is_shipped: ctx.outcome() == Some(Outcome::Completed) });
+///     Ok(())
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct NotFoundContext<'a> {
     pub(crate) received: &'a Received,

@@ -2,6 +2,22 @@
 //!
 //! Pure functions from a record to what is to be committed; none needs the saga's code. What they change takes effect
 //! with a timeout that is due at once, which the endpoint of the saga then handles.
+//!
+//! ```
+//! use longhaul_core::clock::Timestamp;
+//! use longhaul_core::outbound::Outbound;
+//! use longhaul_core::stateful::Effects;
+//! use longhaul_core::store::Record;
+//! use longhaul_sagas::Instance;
+//! use longhaul_sagas::operate::{self, OperateError};
+//!
+//! fn skip_first(record: &Record, instance: &Instance, outbound: Outbound, now: Timestamp) -> Result<Effects, OperateError> {
+//!     match instance.steps.iter().find(|step| step.note.is_some()) {
+//!         Some(failed) => operate::skip(record, &failed.request, "refunded by hand", outbound, now),
+//!         None => operate::retry(record, outbound, now),
+//!     }
+//! }
+//! ```
 
 use std::fmt;
 use std::time::Duration;

@@ -16,6 +16,38 @@ use crate::status::StepState;
 use crate::stored::{StoredBody, StoredStep, StoredUndo};
 
 /// A command that was recorded, to be refined. It is sent, refined or not.
+///
+/// ```
+/// # use longhaul_core::handler::HandlerResult;
+/// # use longhaul_core::{Command, Event, Message};
+/// # use longhaul_sagas::{Definition, NotFoundContext, NoTimeout, Outcome, Saga, SagaContext};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Event, Serialize, Deserialize)]
+/// # #[message("sales.order_placed.v1")]
+/// # struct OrderPlaced { order: u64 }
+/// # #[derive(Command, Serialize, Deserialize)]
+/// # #[message("sales.cancel_order.v1")]
+/// # struct CancelOrder { order: u64 }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[message("sales.order_not_cancelled.v1")]
+/// # struct OrderNotCancelled { is_shipped: bool }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[message("billing.card_charged.v1")]
+/// # struct CardCharged;
+/// # #[derive(Serialize, Deserialize)]
+/// # struct Order;
+/// # impl Saga for Order {
+/// #     const NAME: &'static str = "order";
+/// #     type Id = u64;
+/// #     type Timeout = NoTimeout;
+/// #     fn define(_: &mut Definition<Self>) {}
+/// # }
+/// # fn example(ctx: &mut SagaContext<Order>) {
+/// use std::time::Duration;
+///
+/// ctx.send(CancelOrder { order: 7 }).after(Duration::from_secs(60)).header("tenant", "acme");
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Sending<'a> {
     pub(crate) outgoing: &'a mut Outgoing,
@@ -120,7 +152,7 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// A step that was recorded, to be refined.
+/// A step that was recorded, to be refined: see the example of [`SagaContext`](crate::SagaContext).
 #[derive(Debug)]
 pub struct Step<'a> {
     step: &'a mut StoredStep,

@@ -44,7 +44,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// How an instance of a saga ended.
+/// How an instance of a saga ended: what a [`NotFoundContext`](crate::NotFoundContext) tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {

@@ -9,6 +9,30 @@ use longhaul_core::outbound::Delay;
 use serde::{Deserialize, Serialize};
 
 /// Names a timeout that was asked for. It may be kept in the state of the saga, to cancel or move the timeout later.
+///
+/// ```
+/// # use longhaul_core::handler::HandlerResult;
+/// # use longhaul_sagas::{Definition, Saga, SagaContext, TimeoutId};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize)]
+/// struct Order { deadline: Option<TimeoutId> }
+/// # #[derive(Serialize, Deserialize)]
+/// # enum Deadline { Unpaid }
+/// # impl Saga for Order {
+/// #     const NAME: &'static str = "order";
+/// #     type Id = u64;
+/// #     type Timeout = Deadline;
+/// #     fn define(_: &mut Definition<Self>) {}
+/// # }
+///
+/// impl Order {
+///     fn paid(&mut self, ctx: &mut SagaContext<Self>) {
+///         if let Some(deadline) = self.deadline.take() {
+///             ctx.cancel_timeout(&deadline);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TimeoutId(pub(crate) MessageId);

@@ -162,6 +162,13 @@ impl<S: Saga> Scenario<S> {
         self
     }
 
+    /// A record that is stored already: one that an earlier release wrote, say. It takes the place of another.
+    pub fn given_record(&mut self, record: Record) -> &mut Self {
+        self.key = Some(record.key.id.to_string());
+        self.desk.store(record);
+        self
+    }
+
     /// An operator changes the instance, with a function of [`longhaul_sagas::operate`].
     ///
     /// # Panics

@@ -17,4 +17,5 @@ mod random;
 mod replies;
 mod replies_without_address;
 mod several;
+mod stored;
 mod timeouts;

@@ -115,6 +115,10 @@ impl<S: Saga> Desk<S> {
         &self.timeouts
     }
 
+    pub(super) fn store(&mut self, record: Record) {
+        self.records.insert(record.key.clone(), record);
+    }
+
     /// The record of an instance, unless it has expired.
     pub(super) fn record(&self, key: &str) -> Option<&Record> {
         self.find(&RecordKey::new(format!("saga/{}", S::NAME), key))
