@@ -1,0 +1,127 @@
+//! Testing a saga: a story of messages and time, without a broker, a store or an async runtime.
+//!
+//! `cargo run --example testing_a_saga`; in a project of your own each story is a `#[test]`.
+
+use std::time::Duration;
+
+use longhaul::prelude::*;
+use longhaul_testing::scenario::Scenario;
+use serde::{Deserialize, Serialize};
+
+#[derive(Event, Serialize, Deserialize)]
+#[message("sales.order_placed.v1")]
+struct OrderPlaced {
+    order: u64,
+    cents: u64,
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[message("billing.charge_card.v1")]
+struct ChargeCard {
+    order: u64,
+    cents: u64,
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[message("billing.refund_card.v1")]
+struct RefundCard {
+    order: u64,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[message("billing.payment_taken.v1")]
+struct PaymentTaken {
+    order: u64,
+}
+
+#[derive(Event, Serialize, Deserialize)]
+#[message("sales.order_confirmed.v1")]
+struct OrderConfirmed {
+    order: u64,
+}
+
+/// Confirms an order that is paid within a day; a payment that comes later is refunded.
+#[derive(Serialize, Deserialize)]
+struct OrderSaga {
+    order: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Deadline {
+    PaymentOverdue,
+}
+
+impl Saga for OrderSaga {
+    const NAME: &'static str = "order";
+    type Id = u64;
+    type Timeout = Deadline;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(|m: &OrderPlaced| m.order, Self::start);
+        saga.on_reply(Self::on_payment_taken);
+        saga.times_out(Self::on_deadline);
+    }
+}
+
+impl OrderSaga {
+    fn start(placed: OrderPlaced, ctx: &mut SagaContext<Self>) -> HandlerResult<Self> {
+        let OrderPlaced { order, cents } = placed;
+        ctx.send(ChargeCard { order, cents })
+            .undo_with(RefundCard { order })
+            .done_by::<PaymentTaken>();
+        ctx.request_timeout(Duration::from_secs(86_400), Deadline::PaymentOverdue);
+        Ok(Self { order })
+    }
+
+    fn on_payment_taken(&mut self, _: PaymentTaken, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        if !ctx.is_compensating() {
+            ctx.publish(OrderConfirmed { order: self.order });
+            ctx.complete();
+        }
+        Ok(())
+    }
+
+    fn on_deadline(&mut self, deadline: Deadline, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        match deadline {
+            Deadline::PaymentOverdue => ctx.compensate("not paid within a day"),
+        }
+        Ok(())
+    }
+}
+
+fn an_order_that_is_paid_is_confirmed() {
+    Scenario::<OrderSaga>::new()
+        .when(OrderPlaced {
+            order: 7,
+            cents: 1999,
+        })
+        .then_sent::<ChargeCard>(|charge| assert_eq!(charge.cents, 1999))
+        .then_timeout_pending(Duration::from_secs(86_400), |deadline| {
+            assert!(matches!(deadline, Deadline::PaymentOverdue));
+        })
+        .when_reply::<ChargeCard>(PaymentTaken { order: 7 })
+        .then_published::<OrderConfirmed>(|confirmed| assert_eq!(confirmed.order, 7))
+        .then_completed();
+}
+
+fn a_payment_that_comes_after_the_deadline_is_refunded_once() {
+    Scenario::<OrderSaga>::new()
+        .given(OrderPlaced {
+            order: 7,
+            cents: 1999,
+        })
+        .advance(Duration::from_secs(86_401))
+        .then_nothing_sent()
+        .when_reply::<ChargeCard>(PaymentTaken { order: 7 })
+        .then_sent::<RefundCard>(|refund| assert_eq!(refund.order, 7))
+        .then_compensated()
+        .when_again()
+        .then_nothing_changed();
+}
+
+fn main() {
+    an_order_that_is_paid_is_confirmed();
+    println!("an order that is paid is confirmed: ok");
+    a_payment_that_comes_after_the_deadline_is_refunded_once();
+    println!("a payment that comes after the deadline is refunded once: ok");
+}
