@@ -1,6 +1,11 @@
 //! One connection to publish on, and what is known to exist on its broker.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use super::{
     Outgoing, Route,
@@ -10,13 +15,15 @@ use crate::{
     declare::Declarer,
     delay::DelayTopology,
     fault::{Fault, FaultKind},
-    link::{Link, Target},
+    link::{Link, LinkState, Target},
     plan::{ExchangeKind, exchange},
     timing::Timing,
 };
 
 /// How much is remembered about the broker before it is asked again.
 const MOST_KNOWN: usize = 10_000;
+/// How long a channel is kept on which messages are refused.
+const REFUSED_LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 /// A connection, its publish channel, and what was seen to exist.
 #[derive(Debug)]
@@ -26,6 +33,11 @@ pub(super) struct Session {
     timing: Timing,
     /// Exchanges that are there, and addresses that are bound for delays.
     known: HashSet<String>,
+    /// The channel holds messages whose outcome is unknown.
+    given_up: bool,
+    /// Since when the channel is in use, and whether it had messages refused.
+    opened: Instant,
+    refused: bool,
 }
 
 /// Why a message can't be published at all.
@@ -48,11 +60,26 @@ impl Session {
             channel,
             timing: target.timing.clone(),
             known: HashSet::new(),
+            given_up: false,
+            opened: Instant::now(),
+            refused: false,
         })
     }
 
+    /// Whether it can be published on, now or once the broker unblocks it.
     pub(super) fn is_up(&self) -> bool {
-        self.link.is_up() && self.channel.is_up()
+        self.link.is_up() && (self.is_blocked() || (!self.given_up && self.channel.is_up()))
+    }
+
+    /// Whether the broker takes nothing on this connection for now.
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(*self.link.state().borrow(), LinkState::Blocked(_))
+    }
+
+    /// Nothing more is published on it. While it is blocked the connection stays, though: only on a connection that
+    /// has published does the broker say when the alarm is over.
+    pub(super) fn give_up_channel(&mut self) {
+        self.given_up = true;
     }
 
     /// Makes sure, once per connection and name, that what the messages go through exists: publishing to an exchange
@@ -95,7 +122,11 @@ impl Session {
 
     /// Publishes one window.
     pub(super) async fn send(&mut self, messages: &[&Outgoing]) -> (Vec<Verdict>, Option<Fault>) {
+        if let Err(fault) = self.renew().await {
+            return (vec![Verdict::Unknown; messages.len()], Some(fault));
+        }
         let (verdicts, fault) = self.channel.send(messages, self.timing.confirm).await;
+        self.refused |= verdicts.contains(&Verdict::Nacked);
         // Something that was seen is gone again.
         let missing = |(message, verdict): (&&Outgoing, &Verdict)| {
             *verdict == Verdict::Returned && matches!(message.to, Route::Delayed { .. })
@@ -104,6 +135,19 @@ impl Session {
             self.known.retain(|name| !name.starts_with("delayed "));
         }
         (verdicts, fault)
+    }
+
+    /// A channel that had messages refused gets a successor after a while.
+    ///
+    /// A channel of RabbitMQ remembers who leads a quorum queue. One that was opened in the moment in which the
+    /// leader's node died asks the dead node for ever, and refuses everything for that queue.
+    async fn renew(&mut self) -> Result<(), Fault> {
+        if self.refused && self.opened.elapsed() >= REFUSED_LONG_ENOUGH {
+            self.channel = PublishChannel::open(&self.link, self.timing.answer).await?;
+            self.opened = Instant::now();
+            self.refused = false;
+        }
+        Ok(())
     }
 
     async fn event_exchange(&self, name: &str, create: bool) -> Result<(), Obstacle> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -103,6 +104,10 @@ impl Task {
                 Idle::Batch(batch) => {
                     let window = self.fill(batch).await;
                     if let Err(fault) = self.publish(live, window).await {
+                        if live.is_blocked() {
+                            live.give_up_channel();
+                            continue;
+                        }
                         tracing::warn!(reason = fault.text, "the connection for publishing is given up");
                         self.settings.health.publishing(LinkState::Down(fault.text));
                         session = None;
@@ -236,7 +241,7 @@ impl Task {
             .copied()
             .filter(|message| !obstacles.contains_key(&message.to))
             .collect();
-        let (verdicts, fault) = session.send(&sent).await;
+        let (verdicts, fault) = self.observed(session, &sent).await;
         let now = self.settings.clock.now();
         let mut verdicts = verdicts.into_iter();
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(all.len());
@@ -256,6 +261,19 @@ impl Task {
             batch.answer(outcomes.by_ref().take(count).collect());
         }
         fault.map_or(Ok(()), Err)
+    }
+
+    /// Publishes one window, and reports meanwhile what the connection is like.
+    async fn observed(&self, session: &mut Session, sent: &[&Outgoing]) -> (Vec<Verdict>, Option<Fault>) {
+        let mut state = session.link.state();
+        let mut sending = pin!(session.send(sent));
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut sending => return done,
+                Ok(()) = state.changed() => self.settings.health.publishing(state.borrow_and_update().clone()),
+            }
+        }
     }
 
     /// Keeps count of queues that refuse everything; returns for how long this one has.

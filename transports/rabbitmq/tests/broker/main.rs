@@ -8,6 +8,7 @@
 
 mod support;
 
+mod contract;
 mod delays;
 mod foreign;
 mod lapin_facts;

@@ -29,14 +29,16 @@ pub(crate) struct Scratch {
     exchanges: Arc<Mutex<Vec<String>>>,
 }
 
+/// A name that nothing else has.
+pub(crate) fn unique() -> String {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let micros = SystemClock.now().as_micros() % 1_000_000;
+    format!("t{}-{micros}-{number}", std::process::id())
+}
+
 /// Runs a test with names of its own, and deletes everything of those names afterwards.
 pub(crate) async fn scratch(test: impl AsyncFnOnce(Scratch)) {
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!(
-        "t{}-{}-{number}",
-        std::process::id(),
-        SystemClock.now().as_micros() % 1_000_000
-    );
+    let name = unique();
     let scratch = Scratch {
         name,
         queues: Arc::default(),
