@@ -25,6 +25,18 @@ pub(crate) struct Answer<'a> {
     pub(crate) type_name: &'a str,
 }
 
+impl StoredStep {
+    /// Whether an undo is with its receiver that has not worked as far as is known; also one that was thought to have
+    /// failed, and one that an operator is about to send again.
+    fn awaits_undo(&self) -> bool {
+        let may_work = matches!(
+            self.state,
+            StepState::Undoing | StepState::Retrying | StepState::Failed | StepState::Done
+        );
+        may_work && self.undo_request.is_some()
+    }
+}
+
 /// What a message means for the step with that number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -93,11 +105,9 @@ impl Ledger {
             _ => (None, None),
         });
         let undone = || {
-            find(|step| match step.state {
-                StepState::Undoing | StepState::Retrying | StepState::Failed => {
-                    (step.undo.undone_by.as_deref(), step.undo_request.as_ref())
-                }
-                _ => (None, None),
+            find(|step| match step.awaits_undo() {
+                true => (step.undo.undone_by.as_deref(), step.undo_request.as_ref()),
+                false => (None, None),
             })
         };
         done.map(Meaning::Done).or_else(|| undone().map(Meaning::Undone))
@@ -142,10 +152,7 @@ impl Ledger {
     /// An undo has worked; also one that was thought to have failed.
     fn undone(&mut self, turn: &mut Turn, at: usize) {
         let step = &mut self.steps[at];
-        if matches!(
-            step.state,
-            StepState::Undoing | StepState::Retrying | StepState::Failed
-        ) {
+        if step.awaits_undo() {
             step.state = StepState::Undone;
             step.unanswered = false;
             step.note = None;
@@ -158,12 +165,12 @@ impl Ledger {
 
     fn undo_refused(&mut self, turn: &mut Turn, policy: &CompensationPolicy, at: usize, by: &str) {
         let step = &mut self.steps[at];
-        if step.state == StepState::Failed && step.unanswered {
-            // Now that it is answered, an operator's retry is a new message.
-            step.unanswered = false;
-            step.note = Some(refusal(by, step.attempts));
-        }
         if step.state != StepState::Undoing {
+            if step.unanswered {
+                // Now that it is answered, an operator's retry is a new message.
+                step.unanswered = false;
+                step.note = Some(refusal(by, step.attempts));
+            }
             return;
         }
         if step.attempts < policy.undo_attempts {

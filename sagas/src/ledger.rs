@@ -58,7 +58,8 @@ impl Ledger {
         body: Bytes,
         due: Timestamp,
     ) -> MessageId {
-        if self.timeouts.len() >= MAX_TIMEOUTS {
+        // The timeouts of a compensation are few, and must not fail for those of the saga.
+        if purpose == Purpose::Own && self.timeouts.len() >= MAX_TIMEOUTS {
             let text = format!(
                 "request a timeout: the saga has {MAX_TIMEOUTS} outstanding; cancel those that no longer matter"
             );

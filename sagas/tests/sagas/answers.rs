@@ -1,12 +1,16 @@
 //! Which messages answer a step, and what can't be awaited.
 
+use std::time::Duration;
+
 use longhaul_core::handler::HandlerResult;
 use longhaul_core::headers::Headers;
 use longhaul_core::reason::Reason;
 use longhaul_core::{Command, Event, Message};
-use longhaul_sagas::{Definition, NoTimeout, Saga, SagaContext, StepState};
+use longhaul_sagas::{Definition, NoTimeout, Saga, SagaContext, Status, StepState};
 use longhaul_testing::scenario::Scenario;
 use serde::{Deserialize, Serialize};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Command, Serialize, Deserialize)]
 #[message("sales.place_order.v1")]
@@ -16,6 +20,8 @@ enum PlaceOrder {
     UndoingAtTheEnd(u64),
     WithTooManySteps(u64),
     WithAFar(u64),
+    WithAShortWait(u64),
+    WithADelay(u64),
 }
 
 #[derive(Command, Serialize, Deserialize)]
@@ -87,7 +93,9 @@ impl PlaceOrder {
             | Self::WaitingForSomethingUnknown(order)
             | Self::UndoingAtTheEnd(order)
             | Self::WithTooManySteps(order)
-            | Self::WithAFar(order) => *order,
+            | Self::WithAFar(order)
+            | Self::WithAShortWait(order)
+            | Self::WithADelay(order) => *order,
         }
     }
 }
@@ -109,6 +117,19 @@ impl Order {
                 ctx.send(ChargeCard).undo_with(RefundCard).done_by::<UnheardOf>();
             }
             PlaceOrder::UndoingAtTheEnd(_) => {}
+            PlaceOrder::WithAShortWait(_) => {
+                let step = ctx
+                    .send(ChargeCard)
+                    .undo_with(RefundCard)
+                    .done_by::<PaymentTaken>();
+                step.answered_within(Duration::from_secs(5));
+            }
+            PlaceOrder::WithADelay(_) => {
+                ctx.send(ChargeCard)
+                    .after(10 * HOUR)
+                    .undo_with(RefundCard)
+                    .done_by::<PaymentTaken>();
+            }
             PlaceOrder::WithTooManySteps(_) => (0..=1000).for_each(|_| charge(ctx)),
             PlaceOrder::WithAFar(_) => {
                 ctx.send(ChargeCard)
@@ -232,4 +253,26 @@ fn when_whoever_started_it_did_not_say_where_replies_go_the_saga_is_told_so() {
             [("longhaul.reply-to", "")].into_iter().collect::<Headers>(),
         )
         .then_failed(|error| assert_eq!(error.reason(), Reason::Unsendable));
+}
+
+#[test]
+fn when_a_step_has_a_limit_of_its_own_its_answer_is_waited_for_that_long() {
+    Scenario::<Order>::new()
+        .given(PlaceOrder::WithAShortWait(7))
+        .given(StopOrder { order: 7 })
+        .advance(Duration::from_secs(4))
+        .then_status(Status::Compensating)
+        .advance(Duration::from_secs(1))
+        .then_status(Status::Stuck);
+}
+
+#[test]
+fn when_a_step_was_sent_with_a_delay_its_answer_is_waited_for_from_its_arrival() {
+    Scenario::<Order>::new()
+        .given(PlaceOrder::WithADelay(7))
+        .given(StopOrder { order: 7 })
+        .advance(10 * HOUR)
+        .then_status(Status::Compensating)
+        .advance(HOUR)
+        .then_status(Status::Stuck);
 }

@@ -7,14 +7,14 @@ use longhaul_sagas::{Saga, Status, StepState};
 use longhaul_testing::scenario::Scenario;
 
 use crate::plan::{
-    ANSWER_WITHIN, ATTEMPTS, Answer, Ask, Begun, Cancelled, Change, DoStep, FULL, Kind, MINUTE, Plan,
-    Reminder, StepDone, StepRefused, StepUndone, UNDO_WITHIN, UndoRefused, UndoStep, begun,
+    ANSWER_WITHIN, ATTEMPTS, Answer, Ask, Begun, Cancelled, Change, DoStep, FULL, Kind, MINUTE, Missed, Plan,
+    Poke, Reminder, StepDone, StepRefused, StepUndone, UNDO_WITHIN, UndoRefused, UndoStep, begun,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// So many steps, all of them done.
-fn done(steps: usize) -> Scenario<Plan> {
+pub(crate) fn done(steps: usize) -> Scenario<Plan> {
     let mut scenario = Scenario::new();
     scenario.given(begun(steps));
     for step in 1..=steps {
@@ -295,49 +295,6 @@ fn when_the_answer_to_an_undo_comes_after_it_was_given_up_the_compensation_goes_
         .when_reply::<UndoStep>(StepUndone)
         .then_sent::<UndoStep>(|undo| assert_eq!(undo.step, 0))
         .then_status(Status::Compensating);
-}
-
-#[test]
-fn when_it_compensates_other_messages_count_as_late() {
-    done(1)
-        .given(Change::Stop(7))
-        .when(Change::Extend(7))
-        .then_ignored();
-}
-
-#[test]
-fn when_it_compensates_messages_with_a_function_for_that_are_handled() {
-    done(1)
-        .given(Change::Stop(7))
-        .when(Ask { plan: 7 })
-        .then_replied::<Answer>(|answer| assert!(answer.stopping));
-}
-
-#[test]
-fn when_it_compensates_a_starting_message_begins_no_new_life() {
-    done(1)
-        .given(Change::Stop(7))
-        .when(begun(1))
-        .then_ignored()
-        .then_status(Status::Compensating);
-}
-
-#[test]
-fn when_it_compensates_forward_functions_do_not_run_for_replies_to_steps() {
-    Scenario::<Plan>::new()
-        .given(begun(1))
-        .given(Change::Stop(7))
-        .when_reply::<DoStep>(StepDone)
-        .then_state(|plan| assert_eq!(plan.done, 0));
-}
-
-#[test]
-fn when_it_compensates_timeouts_still_fire() {
-    Scenario::<Plan>::new()
-        .given(begun(1))
-        .given(Change::Stop(7))
-        .advance(DAY)
-        .then_sent::<Reminder>(|_| {});
 }
 
 #[test]

@@ -19,3 +19,4 @@ mod replies_without_address;
 mod several;
 mod stored;
 mod timeouts;
+mod while_compensating;

@@ -68,6 +68,39 @@ fn when_an_operator_retries_an_undo_that_nobody_answered_it_keeps_its_id() {
 }
 
 #[test]
+fn when_the_undo_is_answered_before_the_retry_takes_effect_it_is_not_sent_again() {
+    Scenario::<Plan>::new()
+        .given(begun(1))
+        .when_reply::<DoStep>(StepDone)
+        .given(Change::Stop(7))
+        .advance(10 * UNDO_WITHIN)
+        .then_status(Status::Stuck)
+        .operate(operate::retry)
+        .when_reply::<UndoStep>(StepUndone)
+        .then_published::<Cancelled>(|_| {})
+        .then_nothing_sent()
+        .then_compensated()
+        .advance(Duration::from_secs(60))
+        .then_nothing_changed();
+}
+
+#[test]
+fn when_the_undo_is_refused_before_the_retry_takes_effect_the_retry_is_a_new_message() {
+    let mut scenario = Scenario::<Plan>::new();
+    scenario
+        .given(begun(1))
+        .when_reply::<DoStep>(StepDone)
+        .when(Change::Stop(7));
+    let first = scenario.recorded()[0].id.clone();
+    scenario
+        .advance(10 * UNDO_WITHIN)
+        .operate(operate::retry)
+        .when_reply::<UndoStep>(UndoRefused)
+        .then_sent::<UndoStep>(|_| {});
+    assert_ne!(scenario.recorded()[0].id, first);
+}
+
+#[test]
 fn when_an_undo_was_refused_after_all_an_operator_s_retry_is_a_new_message() {
     let mut scenario = Scenario::<Plan>::new();
     scenario

@@ -92,6 +92,19 @@ pub(crate) struct Ask {
     pub(crate) plan: u64,
 }
 
+/// For active plans only; others say that they missed it.
+#[derive(Command, Serialize, Deserialize)]
+#[message("plan.poke.v1")]
+pub(crate) struct Poke {
+    pub(crate) plan: u64,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[message("plan.missed.v1")]
+pub(crate) struct Missed {
+    pub(crate) ended: bool,
+}
+
 #[derive(Message, Serialize, Deserialize)]
 #[message("plan.answer.v1")]
 pub(crate) struct Answer {
@@ -139,6 +152,12 @@ impl Saga for Plan {
         saga.expects::<UndoRefused>();
         saga.handles(Change::plan, Self::on_change);
         saga.handles(|m: &Ask| m.plan, Self::on_asked);
+        saga.handles(|m: &Poke| m.plan, |_, _, _| Ok(()));
+        saga.not_found(|_: Poke, ctx| {
+            let ended = ctx.outcome().is_some();
+            ctx.reply(Missed { ended });
+            Ok(())
+        });
         saga.while_compensating(|m: &Ask| m.plan, Self::on_asked);
         saga.times_out(|_, Alarm::Daily, ctx| {
             ctx.send(Reminder);

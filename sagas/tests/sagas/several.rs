@@ -12,6 +12,7 @@ use longhaul_core::ids::MessageId;
 use longhaul_core::message::Message;
 use longhaul_core::outbound::Outbound;
 use longhaul_core::stateful::{StatefulHandler, Taken, Work};
+use longhaul_core::store::{Record, RecordChange};
 use longhaul_core::{Event, headers};
 use longhaul_sagas::{Definition, Saga, SagaParticipant};
 use serde::{Deserialize, Serialize};
@@ -162,4 +163,44 @@ fn when_two_sagas_share_a_timeout_type_an_alarm_reaches_only_the_one_that_asked(
 fn when_an_alarm_names_no_instance_it_is_unreadable() {
     let alarm = received("longhaul.timeout.shipping", Intent::Timeout, "\"Late\"");
     assert!(SagaParticipant::<Shipping>::new().keys(&alarm).is_err());
+}
+
+#[test]
+fn when_two_starting_messages_race_one_creates_and_the_other_finds() {
+    let loyalty = SagaParticipant::<Loyalty>::new();
+    let message = received(OrderPlaced::NAME, Intent::Publish, r#"{"order":7,"customer":70}"#);
+    let run = |records: &[Option<Record>]| {
+        let work = Work {
+            records,
+            timeout: None,
+            outbound: outbound(&message, &loyalty),
+        };
+        loyalty.handle(&message, work).expect("handled")
+    };
+    // Both saw nothing, so a store takes only one of them: both expect the record to be absent.
+    let [winner, loser] = [run(&[None]), run(&[None])];
+    let RecordChange::Put {
+        key,
+        expected: None,
+        body,
+        ..
+    } = &winner.records[0]
+    else {
+        panic!("the winner creates: {:?}", winner.records);
+    };
+    assert!(matches!(
+        &loser.records[0],
+        RecordChange::Put { expected: None, .. }
+    ));
+    let created = Record {
+        key: key.clone(),
+        version: 1,
+        body: body.clone(),
+        expires: None,
+    };
+    let again = run(&[Some(created)]);
+    assert_eq!(
+        (again.taken, again.records.len()),
+        (Taken::Ignored("already started"), 0)
+    );
 }
