@@ -7,8 +7,8 @@ use longhaul_sagas::{Saga, Status, StepState};
 use longhaul_testing::scenario::Scenario;
 
 use crate::plan::{
-    ANSWER_WITHIN, ATTEMPTS, Answer, Ask, Begun, Cancelled, Change, DoStep, FULL, Kind, MINUTE, Missed, Plan,
-    Poke, Reminder, StepDone, StepRefused, StepUndone, UNDO_WITHIN, UndoRefused, UndoStep, begun,
+    ANSWER_WITHIN, ATTEMPTS, Begun, Cancelled, Change, DoStep, FULL, Kind, MINUTE, Plan, StepDone,
+    StepRefused, StepUndone, UNDO_WITHIN, UndoRefused, UndoStep, begun,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
