@@ -5,6 +5,7 @@
 mod program;
 
 mod marketplace;
+mod order_fulfilment;
 
 // The parts of the marketplace, for the tests in them.
 #[expect(dead_code, reason = "the example uses it all, its tests do not")]
@@ -23,3 +24,10 @@ mod saga;
 mod summary;
 #[path = "../../examples/marketplace/truth.rs"]
 mod truth;
+
+// The parts of the demonstration, for the tests in them.
+#[path = "../../examples/order_fulfilment/summary.rs"]
+mod fulfilment_summary;
+#[expect(dead_code, reason = "the example uses it all, its tests do not")]
+#[path = "../../examples/order_fulfilment/ledger.rs"]
+mod ledger;

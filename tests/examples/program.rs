@@ -1,8 +1,10 @@
 //! An example as a process: built beside this test, run with arguments, killed.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use longhaul::clock::{Clock, SystemClock};
@@ -61,7 +63,12 @@ impl Program {
     }
 
     /// Runs it for so long at most, then kills it: `None`, unless it ended by itself before.
-    pub(crate) fn run_for(mut self, limit: Duration) -> Option<Ran> {
+    pub(crate) fn run_for(self, limit: Duration) -> Option<Ran> {
+        self.start().end(limit)
+    }
+
+    /// Starts it. It is killed when this is dropped.
+    pub(crate) fn start(mut self) -> Running {
         let mut child = self
             .0
             .stdout(Stdio::piped())
@@ -70,36 +77,77 @@ impl Program {
             .expect("it starts");
         let stdout = gather(child.stdout.take().expect("is piped"));
         let stderr = gather(child.stderr.take().expect("is piped"));
-        let ended = wait(&mut child, limit);
-        let text =
-            |gathered: std::thread::JoinHandle<String>| gathered.join().expect("reading does not panic");
-        let (stdout, stderr) = (text(stdout), text(stderr));
-        ended.map(|code| Ran { code, stdout, stderr })
+        Running {
+            child,
+            output: Some([stdout, stderr]),
+        }
     }
 }
 
-fn gather(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+/// A run that goes on.
+pub(crate) struct Running {
+    child: Child,
+    output: Option<[JoinHandle<String>; 2]>,
+}
+
+impl Running {
+    /// Waits until it has made a file.
+    #[track_caller]
+    pub(crate) fn wait_for_file(&self, path: &Path) {
+        assert!(
+            within(LIMIT, || path.exists().then_some(())).is_some(),
+            "{} does not come",
+            path.display()
+        );
+    }
+
+    /// Lets it run for so long at most, then kills it: `None`, unless it ended by itself before.
+    fn end(mut self, limit: Duration) -> Option<Ran> {
+        let status = within(limit, || self.child.try_wait().expect("it can be waited for"));
+        self.kill();
+        let [stdout, stderr] = self
+            .output
+            .take()?
+            .map(|gathered| gathered.join().expect("it was read"));
+        Some(Ran {
+            code: status?.code(),
+            stdout,
+            stderr,
+        })
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Asks again and again, for so long at most.
+fn within<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = SystemClock.now() + limit;
+    let (_never, pause) = mpsc::channel::<()>();
+    loop {
+        let answer = ask();
+        if answer.is_some() || SystemClock.now() >= deadline {
+            return answer;
+        }
+        // Neither a process nor a file can be waited for with a time limit; this waits for a moment.
+        assert!(pause.recv_timeout(Duration::from_millis(5)).is_err());
+    }
+}
+
+fn gather(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         from.read_to_end(&mut bytes).expect("a pipe can be read");
         String::from_utf8(bytes).expect("it writes UTF-8")
     })
-}
-
-/// Waits for the end, and kills where it does not come in time. `None`: killed.
-fn wait(child: &mut Child, limit: Duration) -> Option<Option<i32>> {
-    let deadline = SystemClock.now() + limit;
-    let (_never, pause) = std::sync::mpsc::channel::<()>();
-    while SystemClock.now() < deadline {
-        if let Some(status) = child.try_wait().expect("it can be waited for") {
-            return Some(status.code());
-        }
-        // There is no waiting for a process with a time limit; this waits for a moment.
-        assert!(pause.recv_timeout(Duration::from_millis(5)).is_err());
-    }
-    child.kill().expect("it can be killed");
-    child.wait().expect("it can be waited for");
-    None
 }
 
 /// A file that belongs to an example.
