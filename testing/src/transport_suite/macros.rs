@@ -36,6 +36,7 @@ macro_rules! transport_contract_suite {
             receiving::when_receiving_is_given_up_nothing_is_lost,
             receiving::when_consumers_compete_each_message_goes_to_one,
             receiving::when_the_prefetch_limit_is_reached_the_next_message_waits,
+            receiving::when_a_receiver_waits_at_its_limit_it_goes_on_once_one_is_settled,
             receiving::when_one_consumer_is_full_another_gets_the_rest,
             receiving::when_somebody_consumes_the_queue_an_exclusive_receiver_is_refused,
             receiving::when_a_receiver_closes_what_it_did_not_hand_out_comes_again,

@@ -125,6 +125,34 @@ pub async fn when_the_prefetch_limit_is_reached_the_next_message_waits(fixture: 
     assert_eq!(bench.next_id(&mut receiver).await, "4");
 }
 
+/// A receiver that waits at its limit goes on as soon as one message is settled elsewhere, without being asked again.
+pub async fn when_a_receiver_waits_at_its_limit_it_goes_on_once_one_is_settled(
+    fixture: &dyn TransportFixture,
+) {
+    let bench = Bench::new(fixture).await;
+    let queue = bench.queue("sales").await;
+    bench.send_ids(&queue, &["1", "2", "3"]).await;
+    let one = ReceiverOptions {
+        prefetch: 1,
+        exclusive: false,
+    };
+    let mut receiver = bench.receiver_with(&queue, one).await;
+    let mut held = bench.next(&mut receiver).await;
+    for expected in ["2", "3"] {
+        let settled = async {
+            fixture
+                .clock()
+                .sleep_until(bench.now() + fixture.short_delay())
+                .await;
+            bench.acknowledge(held.into_parts().1).await;
+        };
+        let (next, ()) = join(bench.next(&mut receiver), settled).await;
+        assert_eq!(id(&next.incoming), expected);
+        held = next;
+    }
+    bench.acknowledge(held.into_parts().1).await;
+}
+
 /// One at its limit does not keep messages from another (no message waits behind a consumer that is stuck).
 pub async fn when_one_consumer_is_full_another_gets_the_rest(fixture: &dyn TransportFixture) {
     let bench = Bench::new(fixture).await;

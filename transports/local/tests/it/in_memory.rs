@@ -1,14 +1,16 @@
 //! What only the embedded broker does, in memory.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use longhaul_core::clock::Clock;
+use futures_util::future::BoxFuture;
+use longhaul_core::clock::{Clock, SystemClock, Timestamp};
 use longhaul_core::envelope::Incoming;
 use longhaul_core::ids::MessageId;
-use longhaul_core::transport::Transport;
-use longhaul_core::transport::TransportErrorKind;
+use longhaul_core::transport::{ReceiverOptions, Settled, Transport, TransportErrorKind};
+use longhaul_embedded::Database;
 use longhaul_local::{LocalBroker, LocalOptions};
 use longhaul_testing::virtual_time::VirtualTime;
 
@@ -62,6 +64,7 @@ fn when_an_earlier_message_comes_in_the_waiting_receiver_waits_for_that_one() {
         clock.sleep_until(clock.now() + Duration::from_secs(1)).await;
         send(&broker, "early", Some(clock.now() + HOUR)).await;
         assert_eq!(waiting.await, "early");
+        assert_eq!(clock.now().to_string(), "1970-01-01T01:00:01Z");
     });
 }
 
@@ -166,4 +169,172 @@ fn when_a_queue_is_deleted_its_receiver_is_told() {
         assert_eq!(error.kind(), TransportErrorKind::Topology);
         assert_eq!(broker.len(&sales()), None);
     });
+}
+
+#[test]
+fn when_a_receiver_is_gone_what_it_handed_out_is_lost_to_it_and_comes_again_in_its_place() {
+    let clock = clock();
+    let time = VirtualTime::new(clock.clone());
+    time.block_on(async {
+        let (broker, mut receiver) = with_sales(LocalBroker::in_memory(Arc::new(clock.clone()))).await;
+        for id in ["1", "2", "3"] {
+            send(&broker, id, None).await;
+        }
+        let (_, first) = receiver.receive().await.expect("receives").into_parts();
+        let (_, second) = receiver.receive().await.expect("receives").into_parts();
+        let lost = time.spawn(first.lease_lost());
+        receiver.close().await.expect("closes");
+        lost.await;
+        let (_, mut receiver) = with_sales(broker).await;
+        let again = receiver.receive().await.expect("receives");
+        assert_eq!((id(&again).as_str(), again.redeliveries), ("1", 1));
+        // The old rights settle nothing: neither the message nor another.
+        assert_eq!(first.acknowledge().await.expect("asks"), Settled::Lost);
+        assert_eq!(second.release(HOUR).await.expect("asks"), Settled::Lost);
+        drop(again);
+        for expected in ["1", "2", "3"] {
+            assert_eq!(next(&mut receiver).await, expected);
+        }
+    });
+}
+
+#[test]
+fn when_the_clock_goes_back_messages_stay_in_their_order_and_none_is_stuck() {
+    // A clock that is set back: two manual ones would not share their time.
+    #[derive(Debug)]
+    struct SetBack(Mutex<Timestamp>);
+    impl Clock for SetBack {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().expect("whole")
+        }
+        fn sleep_until(&self, _: Timestamp) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let set_back = Arc::new(SetBack(Mutex::new(Timestamp::UNIX_EPOCH + HOUR * 10)));
+    VirtualTime::new(clock()).block_on(async {
+        let (broker, mut receiver) = with_sales(LocalBroker::in_memory(Arc::clone(&set_back) as _)).await;
+        send(&broker, "delayed", Some(set_back.now() + HOUR)).await;
+        send(&broker, "1", None).await;
+        *set_back.0.lock().expect("whole") = Timestamp::UNIX_EPOCH;
+        send(&broker, "2", None).await;
+        assert_eq!(next(&mut receiver).await, "1");
+        assert_eq!(next(&mut receiver).await, "2");
+        assert_eq!(broker.queue_lengths()[&sales()].delayed, 1);
+    });
+}
+
+#[test]
+fn when_many_threads_send_and_receive_every_message_comes_once() {
+    work_on(&LocalBroker::in_memory(Arc::new(SystemClock)), 40);
+}
+
+#[test]
+fn when_many_threads_work_on_a_durable_broker_every_message_comes_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let database = Database::open(directory.path().join("data")).expect("opens");
+    let broker = LocalBroker::durable(database, Arc::new(SystemClock)).expect("opens");
+    work_on(&broker, 10);
+}
+
+#[test]
+fn when_messages_arrive_just_as_receivers_begin_to_wait_none_is_missed() {
+    const ROUNDS: usize = 20_000;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(3)
+        .enable_time()
+        .build();
+    let played = runtime.expect("a runtime").block_on(async {
+        let (broker, _) = with_sales(LocalBroker::in_memory(Arc::new(SystemClock))).await;
+        let both_caught = Arc::new(tokio::sync::Barrier::new(3));
+        for catcher in [1, 2] {
+            let mut receiver = broker
+                .receiver(&sales(), ReceiverOptions::default())
+                .await
+                .expect("opens");
+            let both_caught = Arc::clone(&both_caught);
+            tokio::spawn(async move {
+                for round in 0..ROUNDS {
+                    dawdle(round * catcher % 89);
+                    next(&mut receiver).await;
+                    both_caught.wait().await;
+                }
+            });
+        }
+        let throwing = async {
+            for round in 0..ROUNDS {
+                dawdle(round % 97);
+                let batch = [order("one", None), order("two", None)];
+                assert!(broker.dispatch(&batch).await.iter().all(Result::is_ok));
+                both_caught.wait().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), throwing).await
+    });
+    played.expect("no message is missed");
+}
+
+/// A little longer or shorter, to hit every moment of the others' turns.
+fn dawdle(turns: usize) {
+    for _ in 0..turns * 4 {
+        std::hint::spin_loop();
+    }
+}
+
+fn work_on(broker: &LocalBroker, rounds: usize) {
+    const THREADS: usize = 4;
+    const BATCH: usize = 25;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_time()
+        .build();
+    let came = runtime.expect("a runtime").block_on(async {
+        with_sales(broker.clone()).await;
+        let receivers = (0..THREADS).map(|_| tokio::spawn(receive_until_told(broker.clone())));
+        let receivers: Vec<_> = receivers.collect();
+        let senders = (0..THREADS).map(|sender| {
+            let broker = broker.clone();
+            tokio::spawn(async move {
+                for round in 0..rounds {
+                    let ids = (0..BATCH).map(|number| format!("{sender}-{round}-{number}"));
+                    let batch: Vec<_> = ids.map(|id| order(&id, None)).collect();
+                    assert!(broker.dispatch(&batch).await.iter().all(Result::is_ok));
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        for sender in senders.collect::<Vec<_>>() {
+            sender.await.expect("sends");
+        }
+        for _ in 0..THREADS {
+            send(broker, "end", None).await;
+        }
+        let mut came = Vec::new();
+        for receiver in receivers {
+            came.extend(receiver.await.expect("receives"));
+        }
+        came
+    });
+    assert_eq!(came.len(), THREADS * rounds * BATCH);
+    assert_eq!(
+        came.into_iter().collect::<BTreeSet<_>>().len(),
+        THREADS * rounds * BATCH
+    );
+    assert_eq!(broker.len(&sales()), Some(0));
+}
+
+async fn receive_until_told(broker: LocalBroker) -> Vec<String> {
+    let options = ReceiverOptions {
+        prefetch: 1,
+        ..ReceiverOptions::default()
+    };
+    let mut receiver = broker.receiver(&sales(), options).await.expect("opens");
+    let mut came = Vec::new();
+    loop {
+        let id = next(&mut receiver).await;
+        if id == "end" {
+            return came;
+        }
+        came.push(id);
+    }
 }
