@@ -10,6 +10,7 @@ mod support;
 
 mod contract;
 mod delays;
+mod encryption;
 mod foreign;
 mod lapin_facts;
 mod loss;
