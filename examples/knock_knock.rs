@@ -40,7 +40,7 @@ struct CustomerTotal {
     cents: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum Elapsed {
     /// An order of so much is a week old.
     Week { cents: u64 },
@@ -130,6 +130,24 @@ const ORDERS: [(u32, &str, u32, u64, u64); 7] = [
     (30, "Ada", 7, 1_000, 0), // all of it is long gone
 ];
 
+async fn order(session: &Session, clock: &ManualClock) -> Result<()> {
+    let start = clock.now();
+    for (day, customer, order, cents, _) in ORDERS {
+        // Each some minutes later in the day than the one before: so what is a week old is already taken off.
+        let minutes = Duration::from_secs(60 * u64::from(order));
+        clock.sleep_until(start + day * DAY + minutes).await;
+        let customer = customer.to_owned();
+        let submitted = OrderSubmitted {
+            customer,
+            order,
+            cents,
+        };
+        session.publish(submitted).await?;
+    }
+    clock.sleep_until(clock.now() + 2 * WEEK).await;
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let clock = ManualClock::starting_at(Timestamp::parse("2026-01-01T00:00:00Z")?);
     let broker = LocalBroker::in_memory(Arc::new(clock.clone()));
@@ -141,43 +159,16 @@ fn main() -> Result<()> {
         .clock(clock.clone())
         .saga::<CustomerTotal>()
         .handler::<ProcessOrder>(processed.clone());
-    VirtualTime::new(clock.clone()).block_on(async {
+    let duplicates = VirtualTime::new(clock.clone()).block_on(async {
         let shop = shop.build().await?;
         let (session, monitor) = (shop.session(), shop.monitor());
-        let start = clock.now();
-        let story = async {
-            for (day, customer, order, cents, _) in ORDERS {
-                // A minute after the full day, so that a week is over when a week is over.
-                clock
-                    .sleep_until(start + day * DAY + Duration::from_secs(60 * u64::from(order)))
-                    .await;
-                let customer = customer.to_owned();
-                session
-                    .publish(OrderSubmitted {
-                        customer,
-                        order,
-                        cents,
-                    })
-                    .await?;
-            }
-            clock.sleep_until(clock.now() + 2 * WEEK).await;
-            Ok::<(), longhaul::Error>(())
-        };
-        let (told, tell) = tokio::sync::oneshot::channel::<()>();
-        let (ran, story) = tokio::join!(shop.run_until(async { drop(tell.await) }), async {
-            let story = story.await;
-            drop(told);
-            story
-        });
-        ran?;
-        story?;
-        println!("{} duplicates were absorbed", monitor.stats().duplicates);
-        ensure!(
-            monitor.stats().duplicates > 0,
-            "the broker delivered nothing twice"
-        );
-        Ok(())
+        let mut ordered = Ok(());
+        shop.run_until(async { ordered = order(&session, &clock).await })
+            .await?;
+        ordered.map(|()| monitor.stats().duplicates)
     })?;
+    println!("{duplicates} duplicates were absorbed");
+    ensure!(duplicates > 0, "the broker delivered nothing twice");
     let processed = processed.0.lock().unwrap_or_else(PoisonError::into_inner);
     let expected: Vec<(u32, u64)> = ORDERS
         .iter()

@@ -40,7 +40,7 @@ struct Guarantee {
 }
 
 /// A saga's timeouts are its own business: a private enum, matched exhaustively.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum Reminder {
     Service,
     GuaranteeEnds,
@@ -59,13 +59,10 @@ impl Saga for Guarantee {
 }
 
 impl Guarantee {
-    fn start(bought: CarBought, ctx: &mut SagaContext<Self>) -> HandlerResult<Self> {
+    fn start(CarBought { car }: CarBought, ctx: &mut SagaContext<Self>) -> HandlerResult<Self> {
         ctx.request_timeout(3652 * DAY, Reminder::GuaranteeEnds);
         let service = ctx.request_timeout(365 * DAY, Reminder::Service);
-        Ok(Self {
-            car: bought.car,
-            service,
-        })
+        Ok(Self { car, service })
     }
 
     fn on_serviced(&mut self, _: CarServiced, ctx: &mut SagaContext<Self>) -> HandlerResult {
@@ -75,18 +72,15 @@ impl Guarantee {
     }
 
     fn on_reminder(&mut self, reminder: Reminder, ctx: &mut SagaContext<Self>) -> HandlerResult {
-        match reminder {
-            Reminder::Service => {
-                ctx.send(Remind {
-                    what: format!("{}: service", self.car),
-                });
-            }
-            Reminder::GuaranteeEnds => {
-                ctx.send(Remind {
-                    what: format!("{}: the guarantee ends", self.car),
-                });
-                ctx.complete();
-            }
+        let what = match reminder {
+            Reminder::Service => "service",
+            Reminder::GuaranteeEnds => "the guarantee ends",
+        };
+        let what = format!("{}: {what}", self.car);
+        ctx.send(Remind { what });
+        if matches!(reminder, Reminder::GuaranteeEnds) {
+            // Timeouts that are still to come are cancelled with it.
+            ctx.complete();
         }
         Ok(())
     }
@@ -102,38 +96,35 @@ impl Handler<Remind> for Printer {
     }
 }
 
+async fn tell(session: &Session, clock: &ManualClock) -> Result<()> {
+    let wait = |days: u32| clock.sleep_until(clock.now() + days * DAY);
+    session.publish(CarBought { car: "red".into() }).await?;
+    session.publish(CarBought { car: "blue".into() }).await?;
+    wait(300).await;
+    session.publish(CarServiced { car: "blue".into() }).await?;
+    println!("{}  (the blue car was serviced)", &clock.now().to_string()[..10]);
+    wait(3653).await;
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let clock = ManualClock::starting_at(Timestamp::parse("2026-01-01T00:00:00Z")?);
-    let time = VirtualTime::new(clock.clone());
-    time.block_on(async {
-        let garage = Endpoint::builder("garage")
-            .transport(LocalBroker::in_memory(Arc::new(clock.clone())))
-            .persistence(Memory::pretending_durable())
-            .clock(clock.clone())
-            .saga::<Guarantee>()
-            .handler::<Remind>(Printer)
-            .build()
-            .await?;
+    let garage = Endpoint::builder("garage")
+        .transport(LocalBroker::in_memory(Arc::new(clock.clone())))
+        .persistence(Memory::pretending_durable())
+        .clock(clock.clone())
+        // Not every ten minutes: there are half a million of these in ten years.
+        .settings(|settings| settings.purge_interval = 30 * DAY)
+        .saga::<Guarantee>()
+        .handler::<Remind>(Printer);
+    // Whenever nothing can run, virtual time jumps to what happens next.
+    VirtualTime::new(clock.clone()).block_on(async {
+        let garage = garage.build().await?;
         let session = garage.session();
-        let story = async {
-            let wait = |days: u32| clock.sleep_until(clock.now() + days * DAY);
-            session.publish(CarBought { car: "red".into() }).await?;
-            session.publish(CarBought { car: "blue".into() }).await?;
-            wait(300).await;
-            session.publish(CarServiced { car: "blue".into() }).await?;
-            println!("{}  (the blue car was serviced)", &clock.now().to_string()[..10]);
-            wait(3653).await;
-            Ok::<(), longhaul::Error>(())
-        };
-        let (told, tell) = tokio::sync::oneshot::channel();
-        let run = garage.run_until(async { drop(tell.await) });
-        let (ran, story) = tokio::join!(run, async {
-            let story = story.await;
-            told.send(()).ok();
-            story
-        });
-        story?;
-        ran?;
-        Ok(())
+        let mut told = Ok(());
+        garage
+            .run_until(async { told = tell(&session, &clock).await })
+            .await?;
+        told
     })
 }

@@ -6,6 +6,7 @@ mod program;
 
 mod marketplace;
 mod order_fulfilment;
+mod tours;
 
 // The parts of the marketplace, for the tests in them.
 #[expect(dead_code, reason = "the example uses it all, its tests do not")]
