@@ -3,6 +3,8 @@
 //! It deliberately knows no I/O. Threads outside it (a database's writer) are waited for while
 //! [`VirtualTime::also_waiting_for`] says that they are busy; only then does time stand still for them.
 
+mod stalled;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
@@ -18,6 +20,8 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use longhaul_core::clock::{Clock, ManualClock, Timestamp};
 use tokio::sync::oneshot;
+
+pub use stalled::Stalled;
 
 /// How long one look at threads outside lasts when none of them wakes us.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -238,35 +242,6 @@ impl<T> Future for Spawned<T> {
         }
     }
 }
-
-/// Why [`VirtualTime::try_block_on`] gave up. Reads after "failed to".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stalled {
-    now: Timestamp,
-    next: Option<Timestamp>,
-}
-
-impl fmt::Display for Stalled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.next {
-            None => write!(
-                f,
-                "run on: deadlock at {}: nothing can make progress (no future was woken, no timer is set on the \
-                 clock, nothing outside is busy); look for a message that nobody sends, or name the busy thread with \
-                 `also_waiting_for`",
-                self.now
-            ),
-            Some(next) => write!(
-                f,
-                "run on: at {} the next timer is only at {next}, after the deadline; look for what should have ended \
-                 by then, or give up later with `giving_up_at`",
-                self.now
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Stalled {}
 
 struct WakeUp {
     thread: Thread,
