@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Duration,
 };
 
@@ -133,6 +136,7 @@ impl RabbitMqBuilder {
         let health = Arc::new(HealthBoard::new());
         let create = Arc::new(AtomicBool::new(true));
         let refusing = Arc::new(Mutex::new(HashMap::new()));
+        let frame_bytes = Arc::new(AtomicUsize::new(0));
         let backoff = Backoff::new(&self.timing, Arc::clone(&self.randomness));
         let publisher = publish::start(Settings {
             target: Arc::clone(&target),
@@ -141,6 +145,7 @@ impl RabbitMqBuilder {
             clock: Arc::clone(&self.clock),
             health: Arc::clone(&health),
             refusing: Arc::clone(&refusing),
+            frame_bytes: Arc::clone(&frame_bytes),
             backoff: backoff.clone(),
         });
         let publisher = publisher
@@ -164,6 +169,7 @@ impl RabbitMqBuilder {
             create,
             health,
             refusing,
+            frame_bytes,
         })
     }
 

@@ -55,6 +55,11 @@ impl Fault {
         )
     }
 
+    /// Whether the broker refused the request itself: it has closed the channel, and the connection stays.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.is_lasting() || self.kind == FaultKind::Locked
+    }
+
     /// As an error that reads after "failed to": `doing` names the thing, the end says what to do.
     pub(crate) fn while_doing(&self, doing: &str) -> TransportError {
         let text = &self.text;

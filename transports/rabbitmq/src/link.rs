@@ -114,6 +114,11 @@ impl Link {
         self.connection.status().connected() && !self.cutter.is_gone()
     }
 
+    /// The largest frame that both sides agreed on, in bytes.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        usize::try_from(self.connection.configuration().frame_max()).unwrap_or(usize::MAX)
+    }
+
     /// Gives it up at once: whatever waits for it fails, the broker takes back what is not acknowledged.
     pub(crate) fn cut(&self) {
         self.cutter.cut();

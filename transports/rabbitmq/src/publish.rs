@@ -4,6 +4,7 @@
 //! to the wrong message. So there is one publisher that can't be cloned, it works in windows, and nothing is reported
 //! before the whole window is confirmed and all that came back is matched by message id.
 
+mod outcome;
 mod session;
 mod task;
 mod window;

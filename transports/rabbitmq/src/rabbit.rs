@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,14 +27,12 @@ use crate::{
     health::HealthBoard,
     link::{Link, Target},
     names::Names,
-    plan::Plan,
+    plan::{Binding, Plan},
     properties::{self, Misfit},
     publish::{Outcome, Outgoing, Publisher, Refusing, Route, WINDOW_MESSAGES},
     receive::{self, ConsumerSettings},
 };
 
-/// What RabbitMQ takes for one frame unless it is told otherwise, in bytes.
-const FRAME_BYTES: usize = 128 * 1024;
 /// What AMQP allows in the name of an exchange, in bytes.
 const NAME_BYTES: usize = 255;
 
@@ -62,6 +60,7 @@ pub struct RabbitMq {
     pub(crate) create: Arc<AtomicBool>,
     pub(crate) health: Arc<HealthBoard>,
     pub(crate) refusing: Arc<Mutex<HashMap<String, Refusing>>>,
+    pub(crate) frame_bytes: Arc<AtomicUsize>,
 }
 
 impl RabbitMq {
@@ -189,14 +188,15 @@ impl RabbitMq {
             .map(|one| self.names.binding(one))
             .collect();
         declarer.unbind(&retired).await?;
-        self.remember(own);
+        self.remember(own, &retired);
         Ok(report)
     }
 
     /// What to declare again after a reconnection.
-    fn remember(&self, own: Plan) {
+    fn remember(&self, own: Plan, retired: &[Binding]) {
         let mut plan = self.consumers.plan.lock().unwrap_or_else(PoisonError::into_inner);
         *plan = join(std::mem::take(&mut *plan), own);
+        plan.bindings.retain(|binding| !retired.contains(binding));
     }
 
     /// Where a message goes, or why it can't.
@@ -246,7 +246,8 @@ impl RabbitMq {
             )));
         }
         let to = self.route(dispatch)?;
-        let properties = properties::outgoing(envelope, FRAME_BYTES).map_err(|misfit| match misfit {
+        let frame_bytes = self.frame_bytes.load(Ordering::Relaxed);
+        let properties = properties::outgoing(envelope, frame_bytes).map_err(|misfit| match misfit {
             Misfit::LongName(bytes) => invalid(format!(
                 "send {id}: the name of a header has {bytes} bytes, which AMQP can't hold; use a shorter one"
             )),

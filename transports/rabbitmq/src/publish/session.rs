@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use longhaul_core::transport::TransportErrorKind;
 use tokio::time::Instant;
 
 use super::{
@@ -38,6 +39,8 @@ pub(super) struct Session {
     /// Since when the channel is in use, and whether it had messages refused.
     opened: Instant,
     refused: bool,
+    /// Delayed messages came back: bindings of the levels are missing.
+    levels_lost: bool,
 }
 
 /// Why a message can't be published at all.
@@ -49,6 +52,8 @@ pub(super) enum Obstacle {
     NoSubscribers,
     /// The broker said no, or something is missing that only an operator can mend.
     Fault(Fault),
+    /// The delay levels can't be created.
+    Error(TransportErrorKind, String),
 }
 
 impl Session {
@@ -63,6 +68,7 @@ impl Session {
             given_up: false,
             opened: Instant::now(),
             refused: false,
+            levels_lost: false,
         })
     }
 
@@ -114,27 +120,87 @@ impl Session {
                     }
                     self.known.insert(name);
                 }
-                Err(obstacle) => drop(obstacles.insert(route, obstacle)),
+                Err(obstacle) => {
+                    let stuck = matches!(&obstacle, Obstacle::Fault(fault) if !fault.is_lasting());
+                    obstacles.insert(route, obstacle);
+                    if stuck {
+                        // Nothing else will get through either: the window fails at once, and its messages stay.
+                        self.link.cut();
+                        break;
+                    }
+                }
             }
         }
         obstacles
     }
 
     /// Publishes one window.
+    ///
+    /// The broker closes the channel on a message that it won't have: too large for it, or to where the user has no
+    /// right to write. Then the window is published again one by one, so that one message can't keep the others back.
     pub(super) async fn send(&mut self, messages: &[&Outgoing]) -> (Vec<Verdict>, Option<Fault>) {
         if let Err(fault) = self.renew().await {
             return (vec![Verdict::Unknown; messages.len()], Some(fault));
         }
         let (verdicts, fault) = self.channel.send(messages, self.timing.confirm).await;
+        self.remember(messages, &verdicts);
+        match fault {
+            Some(fault) if fault.is_refusal() => {
+                tracing::warn!(
+                    reason = fault.text,
+                    "the broker refuses a message; sending one by one"
+                );
+                self.send_one_by_one(messages).await
+            }
+            fault => (verdicts, fault),
+        }
+    }
+
+    async fn send_one_by_one(&mut self, messages: &[&Outgoing]) -> (Vec<Verdict>, Option<Fault>) {
+        self.known.clear();
+        let mut all = Vec::with_capacity(messages.len());
+        for message in messages {
+            if !self.channel.is_up()
+                && let Err(fault) = self.reopen().await
+            {
+                all.resize(messages.len(), Verdict::Unknown);
+                return (all, Some(fault));
+            }
+            let (verdicts, fault) = self.channel.send(&[message], self.timing.confirm).await;
+            match fault {
+                Some(fault) if fault.is_refusal() => all.push(Verdict::Refused(fault)),
+                Some(fault) => {
+                    all.resize(messages.len(), Verdict::Unknown);
+                    return (all, Some(fault));
+                }
+                None => all.extend(verdicts),
+            }
+        }
+        if !self.channel.is_up()
+            && let Err(fault) = self.reopen().await
+        {
+            return (all, Some(fault));
+        }
+        (all, None)
+    }
+
+    /// Draws conclusions from what became of messages.
+    fn remember(&mut self, messages: &[&Outgoing], verdicts: &[Verdict]) {
         self.refused |= verdicts.contains(&Verdict::Nacked);
-        // Something that was seen is gone again.
-        let missing = |(message, verdict): (&&Outgoing, &Verdict)| {
+        let lost = |(message, verdict): (&&Outgoing, &Verdict)| {
             *verdict == Verdict::Returned && matches!(message.to, Route::Delayed { .. })
         };
-        if messages.iter().zip(&verdicts).any(missing) {
-            self.known.retain(|name| !name.starts_with("delayed "));
+        if messages.iter().zip(verdicts).any(lost) {
+            self.levels_lost = true;
+            self.known.clear();
         }
-        (verdicts, fault)
+    }
+
+    async fn reopen(&mut self) -> Result<(), Fault> {
+        self.channel = PublishChannel::open(&self.link, self.timing.answer).await?;
+        self.opened = Instant::now();
+        self.refused = false;
+        Ok(())
     }
 
     /// A channel that had messages refused gets a successor after a while.
@@ -143,9 +209,7 @@ impl Session {
     /// leader's node died asks the dead node for ever, and refuses everything for that queue.
     async fn renew(&mut self) -> Result<(), Fault> {
         if self.refused && self.opened.elapsed() >= REFUSED_LONG_ENOUGH {
-            self.channel = PublishChannel::open(&self.link, self.timing.answer).await?;
-            self.opened = Instant::now();
-            self.refused = false;
+            return self.reopen().await;
         }
         Ok(())
     }
@@ -166,7 +230,7 @@ impl Session {
     }
 
     async fn delayed(
-        &self,
+        &mut self,
         level: &str,
         address: &str,
         delays: &DelayTopology,
@@ -174,18 +238,14 @@ impl Session {
     ) -> Result<(), Obstacle> {
         let mut declarer = Declarer::new(&self.link, &self.timing);
         let level = exchange(level, ExchangeKind::Topic);
-        match declarer.exchange(&level, false).await {
-            Ok(()) => {}
-            Err(fault) if create && fault.kind == FaultKind::NotFound => {
-                let created = declarer.create(&delays.plan()).await;
-                created.map_err(|error| {
-                    Obstacle::Fault(Fault {
-                        text: error.to_string(),
-                        ..fault
-                    })
-                })?;
-            }
-            Err(fault) => return Err(Obstacle::Fault(fault)),
+        let there = declarer.exchange(&level, false).await;
+        let missing = matches!(&there, Err(fault) if fault.kind == FaultKind::NotFound);
+        if create && (missing || self.levels_lost) {
+            let created = declarer.create(&delays.plan()).await;
+            created.map_err(|error| Obstacle::Error(error.kind(), error.to_string()))?;
+            self.levels_lost = false;
+        } else {
+            there.map_err(Obstacle::Fault)?;
         }
         match declarer.binding(&delays.destination_binding(address)).await {
             Ok(()) => Ok(()),

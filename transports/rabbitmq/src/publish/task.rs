@@ -5,21 +5,20 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use longhaul_core::{
     clock::{Clock, Timestamp},
-    transport::{Accepted, TransportError, TransportErrorKind},
+    transport::{TransportError, TransportErrorKind},
 };
 use tokio::sync::mpsc;
 
 use super::{
-    BATCHES, Batch, Outcome, Outgoing, Publisher, Route, WINDOW_BYTES, WINDOW_MESSAGES,
-    session::{Obstacle, Session},
-    window::Verdict,
+    BATCHES, Batch, Outcome, Outgoing, Publisher, Route, WINDOW_BYTES, WINDOW_MESSAGES, outcome,
+    session::Session, window::Verdict,
 };
 use crate::{
     backoff::Backoff,
@@ -39,7 +38,17 @@ pub(crate) struct Settings {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<HealthBoard>,
     pub(crate) refusing: Arc<Mutex<HashMap<String, Refusing>>>,
+    /// Where the largest frame of the connection is noted, in bytes.
+    pub(crate) frame_bytes: Arc<AtomicUsize>,
     pub(crate) backoff: Backoff,
+}
+
+impl Settings {
+    fn connected(&self, session: &Session) {
+        self.frame_bytes
+            .store(session.link.frame_bytes(), Ordering::Relaxed);
+        self.health.publishing(LinkState::Up);
+    }
 }
 
 /// A queue that the broker takes nothing for, again and again: it is full, or it was declared and has no leader.
@@ -61,7 +70,7 @@ const MOST_REFUSING: usize = 1000;
 /// The first connection can't be made.
 pub(crate) async fn start(settings: Settings) -> Result<Publisher, Fault> {
     let session = Session::open(&settings.target, 0).await?;
-    settings.health.publishing(LinkState::Up);
+    settings.connected(&session);
     let (sender, batches) = mpsc::channel(BATCHES);
     let task = Task {
         settings,
@@ -131,7 +140,7 @@ impl Task {
         match Session::open(&self.settings.target, first).await {
             Ok(session) => {
                 self.settings.backoff.reset();
-                self.settings.health.publishing(LinkState::Up);
+                self.settings.connected(&session);
                 tracing::info!("connected again for publishing");
                 Some(session)
             }
@@ -150,14 +159,13 @@ impl Task {
 
     /// Waits for a batch, a change of the connection's state, or the end.
     async fn idle(&mut self, session: &Session) -> Idle {
-        if let Some(batch) = self.next.take() {
-            return Idle::Batch(batch);
-        }
         let mut state = session.link.state();
-        state.mark_unchanged();
-        let now = state.borrow().clone();
+        let now = state.borrow_and_update().clone();
         if let LinkState::Blocked(why) = now {
             return self.wait_until_unblocked(session, &why).await;
+        }
+        if let Some(batch) = self.next.take() {
+            return Idle::Batch(batch);
         }
         tokio::select! {
             batch = self.batches.recv() => batch.map_or(Idle::Closed, Idle::Batch),
@@ -247,11 +255,11 @@ impl Task {
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(all.len());
         for message in &all {
             outcomes.push(match obstacles.get(&message.to) {
-                Some(obstacle) => stopped(&message.to, obstacle),
+                Some(obstacle) => outcome::of_obstacle(&message.to, obstacle),
                 None => {
                     let verdict = verdicts.next().unwrap_or(Verdict::Unknown);
                     let refused = self.note(&message.to, &verdict, now);
-                    outcome(&message.to, &verdict, fault.as_ref(), refused)
+                    outcome::of_verdict(&message.to, &verdict, fault.as_ref(), refused)
                 }
             });
         }
@@ -297,57 +305,7 @@ impl Task {
                 entry.messages += 1;
                 Some(now.since(entry.since))
             }
-            Verdict::Returned | Verdict::Unknown => None,
+            Verdict::Returned | Verdict::Refused(_) | Verdict::Unknown => None,
         }
-    }
-}
-
-fn outcome(route: &Route, verdict: &Verdict, fault: Option<&Fault>, refused: Option<Duration>) -> Outcome {
-    let name = route.name();
-    let (kind, text) = match (verdict, route) {
-        (Verdict::Accepted, _) => return Ok(Accepted::Queued),
-        (Verdict::Returned, Route::Event(_)) => return Ok(Accepted::NoSubscribers),
-        (Verdict::Returned, Route::Queue(_)) => (
-            TransportErrorKind::Unroutable,
-            format!(
-                "send to `{name}`: there is no such queue; start the endpoint that owns it, or correct the route"
-            ),
-        ),
-        (Verdict::Returned, Route::Delayed { exchange, .. }) => (
-            TransportErrorKind::Topology,
-            format!(
-                "delay a message to `{name}`: `{exchange}` has lost its bindings; create the delay levels again"
-            ),
-        ),
-        (Verdict::Nacked, _) => {
-            let seconds = refused.unwrap_or_default().as_secs();
-            let text = format!(
-                "send to `{name}`: the broker refused it, as everything for {seconds} s; the queue is full, or it was \
-                 declared and has no leader"
-            );
-            (TransportErrorKind::Rejected, text)
-        }
-        (Verdict::Unknown, _) => {
-            let why = fault.map_or("no confirmation came", |fault| &fault.text);
-            (
-                TransportErrorKind::Unknown,
-                format!("send to `{name}`: it may have arrived or not ({why}); send it again"),
-            )
-        }
-    };
-    Err(TransportError::new(kind, text))
-}
-
-fn stopped(route: &Route, obstacle: &Obstacle) -> Outcome {
-    let name = route.name();
-    match obstacle {
-        Obstacle::NoSubscribers => Ok(Accepted::NoSubscribers),
-        Obstacle::NoQueue => Err(TransportError::new(
-            TransportErrorKind::Unroutable,
-            format!(
-                "send to `{name}`: there is no such queue; start the endpoint that owns it, or correct the route"
-            ),
-        )),
-        Obstacle::Fault(fault) => Err(fault.while_doing(&format!("send to `{name}`"))),
     }
 }

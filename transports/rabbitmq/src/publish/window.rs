@@ -25,6 +25,8 @@ pub(super) enum Verdict {
     Returned,
     /// The broker said no.
     Nacked,
+    /// The broker won't have it, and says why.
+    Refused(Fault),
     /// No answer that can be trusted.
     Unknown,
 }

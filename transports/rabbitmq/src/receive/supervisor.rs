@@ -80,8 +80,13 @@ pub(crate) async fn start(
         .link()
         .await
         .map_err(|fault| fault.while_doing("connect to the broker"))?;
+    let others = Others {
+        settings: &settings,
+        link: &link,
+        queue,
+    };
     if options.exclusive {
-        nobody_else(&settings, &link, queue).await?;
+        others.are_gone(0).await?;
     }
     let health = settings.health.consumer();
     let supervisor = Supervisor {
@@ -91,9 +96,15 @@ pub(crate) async fn start(
         health,
     };
     let live = supervisor
-        .consume(link)
+        .consume(Arc::clone(&link))
         .await
         .map_err(|fault| fault.while_doing(&doing))?;
+    if options.exclusive
+        && let Err(in_use) = others.are_gone(1).await
+    {
+        live.incarnation.kill();
+        return Err(in_use);
+    }
     supervisor.health.set(LinkState::Up);
     let (out, taken) = mpsc::channel(usize::from(options.prefetch.max(1)));
     let (stop, stopped) = watch::channel(false);
@@ -108,25 +119,36 @@ pub(crate) async fn start(
     })
 }
 
-/// Refuses a queue that somebody else consumes. A consumer that has just died gets a moment to leave.
-async fn nobody_else(settings: &ConsumerSettings, link: &Link, queue: &str) -> Result<(), TransportError> {
-    let deadline = Instant::now() + LEAVING;
-    let mut declarer = Declarer::new(link, &settings.target.timing);
-    loop {
-        let look = declarer.look_at(queue).await;
-        let (_, consumers) =
-            look.map_err(|fault| fault.while_doing(&format!("look at the queue `{queue}`")))?;
-        if consumers == 0 {
-            return Ok(());
+/// Whoever else consumes a queue. RabbitMQ does not keep others from a quorum queue, so we look: before we consume, and
+/// after it, for somebody who has looked at the same time as we did.
+struct Others<'a> {
+    settings: &'a ConsumerSettings,
+    link: &'a Link,
+    queue: &'a str,
+}
+
+impl Others<'_> {
+    /// Fails where there are more than our own consumers. One that has just died gets a moment to leave.
+    async fn are_gone(&self, own: u32) -> Result<(), TransportError> {
+        let queue = self.queue;
+        let deadline = Instant::now() + LEAVING;
+        let mut declarer = Declarer::new(self.link, &self.settings.target.timing);
+        loop {
+            let look = declarer.look_at(queue).await;
+            let look = look.map_err(|fault| fault.while_doing(&format!("look at the queue `{queue}`")));
+            let others = look?.1.saturating_sub(own);
+            if others == 0 {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let text = format!(
+                    "consume the queue `{queue}` alone: it has {others} consumers already; stop the other process, \
+                     or use a store that several processes can share"
+                );
+                return Err(TransportError::new(TransportErrorKind::InUse, text));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        if Instant::now() >= deadline {
-            let text = format!(
-                "consume the queue `{queue}` alone: it has {consumers} consumers already; stop the other process, or \
-                 use a store that several processes can share"
-            );
-            return Err(TransportError::new(TransportErrorKind::InUse, text));
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -229,10 +251,7 @@ impl Supervisor {
             channel.basic_qos(prefetch, BasicQosOptions { global: false }),
         )
         .await?;
-        let options = BasicConsumeOptions {
-            exclusive: self.options.exclusive,
-            ..Default::default()
-        };
+        let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default());
         let consumer = within(timing.answer, "a consumer", consume).await?;
         let incarnation = Arc::new(Incarnation::new(prefetch));

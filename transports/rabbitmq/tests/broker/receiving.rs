@@ -180,6 +180,26 @@ async fn when_one_process_owns_the_queue_a_second_one_is_refused_until_the_first
 }
 
 #[tokio::test]
+async fn when_two_want_a_queue_alone_at_the_same_time_at_most_one_gets_it() {
+    scratch(async |scratch| {
+        let (transport, queue) = scratch.with_queue("in").await;
+        let other = scratch.transport().await;
+        let alone = ReceiverOptions {
+            exclusive: true,
+            ..ReceiverOptions::default()
+        };
+        let both =
+            futures_util::future::join(transport.receiver(&queue, alone), other.receiver(&queue, alone));
+        let (first, second) = soon("both", both).await;
+        assert!(first.is_err() || second.is_err());
+        for refused in [&first, &second].into_iter().filter_map(|one| one.as_ref().err()) {
+            assert_eq!(refused.kind(), TransportErrorKind::InUse);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn when_the_queue_is_deleted_under_the_consumer_it_is_made_again_and_consumed() {
     scratch(async |scratch| {
         let (transport, queue) = scratch.with_queue("in").await;

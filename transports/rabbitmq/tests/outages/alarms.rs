@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use longhaul_core::{
     address::Address,
-    transport::{Accepted, Declare, Health, Receiver, ReceiverOptions, Transport, TransportErrorKind},
+    transport::{
+        Accepted, Declare, Health, Receiver, ReceiverOptions, Transport, TransportError, TransportErrorKind,
+    },
 };
 use longhaul_rabbitmq::{RabbitMq, Timing};
 
@@ -93,4 +95,38 @@ async fn taken(receiver: &mut Box<dyn Receiver>) -> String {
     let id = got.id.clone();
     got.done().await;
     id
+}
+
+#[tokio::test]
+async fn when_a_message_is_too_large_for_the_broker_only_that_one_is_refused() {
+    let brokers = Brokers::new();
+    let url = brokers.start("small").await;
+    brokers
+        .ctl(
+            "small",
+            &["eval", "application:set_env(rabbit, max_message_size, 1000)."],
+        )
+        .await;
+    let transport = RabbitMq::connect(&url).await.unwrap();
+    let queue = Address::new("in").unwrap();
+    transport
+        .prepare(&topology(&[&queue]), Declare::Declare)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let mut batch = [to(&queue, "1"), to(&queue, "2"), to(&queue, "3")];
+        batch[1].envelope.body = vec![b'x'; 1001].into();
+        let outcomes = soon("sending", transport.dispatch(&batch)).await;
+        let kinds = outcomes
+            .iter()
+            .map(|outcome| outcome.as_ref().map_err(TransportError::kind));
+        let expected = [
+            Ok(&Accepted::Queued),
+            Err(TransportErrorKind::Invalid),
+            Ok(&Accepted::Queued),
+        ];
+        assert_eq!(kinds.collect::<Vec<_>>(), expected);
+        let error = outcomes[1].as_ref().unwrap_err().to_string();
+        assert!(error.contains("larger than"), "{error}");
+    }
 }
