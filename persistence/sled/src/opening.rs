@@ -5,10 +5,11 @@ use longhaul_core::address::EndpointName;
 use longhaul_core::store::{StoreError, StoreErrorKind};
 use longhaul_embedded::{Batch, Database, Scan};
 
-use crate::endpoint::{Endpoint, Memory};
+use crate::endpoint::Endpoint;
 use crate::fault;
 use crate::index::Entry;
 use crate::keys::Keys;
+use crate::memory::Known;
 use crate::stored_row;
 
 /// The format of all that is stored, as one number; each value has a version of its own besides.
@@ -34,14 +35,14 @@ pub(crate) async fn open(database: Database, name: &EndpointName) -> Result<Endp
             database.commit(batch).await.map_err(fault::on_commit)?;
         }
     }
-    let mut memory = Memory::default();
-    memory.inbox = count(&database, &keys.all_inbox())?;
-    memory.records = count(&database, &keys.all_records())?;
-    read_rows(&database, &keys, &mut memory)?;
-    Ok(Endpoint::new(database, keys, memory))
+    let mut known = Known::default();
+    known.inbox = count(&database, &keys.all_inbox())?;
+    known.records = count(&database, &keys.all_records())?;
+    read_rows(&database, &keys, &mut known)?;
+    Ok(Endpoint::new(database, keys, known))
 }
 
-fn read_rows(database: &Database, keys: &Keys, memory: &mut Memory) -> Result<(), StoreError> {
+fn read_rows(database: &Database, keys: &Keys, known: &mut Known) -> Result<(), StoreError> {
     let range = Scan::prefix(&keys.all_rows()).limit(ROWS);
     pages(database, &range, |key, value| {
         let Some(id) = keys.parse_id(key) else {
@@ -55,7 +56,7 @@ fn read_rows(database: &Database, keys: &Keys, memory: &mut Memory) -> Result<()
                 Entry::UNREADABLE
             }
         };
-        memory.index.set(id, Some(entry));
+        known.index.set(id, Some(entry));
     })
 }
 

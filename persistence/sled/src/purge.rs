@@ -83,16 +83,16 @@ async fn in_steps(
             break;
         };
         range = range.after(last);
-        let step = async |_: &Endpoint| {
+        let step = || {
             let (mut draft, mut count) = (Draft::default(), 0);
             for (entry, _) in &page {
                 count += usize::from(remove(&mut draft, entry)?);
                 draft.batch.delete(entry.clone());
             }
-            Ok(Some((draft, count)))
+            Ok((draft, count))
         };
         match endpoint.commit_with(step).await {
-            Ok(count) => gone += count.unwrap_or(0),
+            Ok(count) => gone += count,
             // Something was changed meanwhile: the next purge finds it again.
             Err(error) if error.kind() == StoreErrorKind::Conflict => {}
             Err(error) => return Err(error),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::Envelope;
@@ -128,6 +129,27 @@ async fn when_a_body_is_as_large_as_a_message_may_be_it_is_stored() -> Fallible<
     store.commit(everything("m-1", 1 << 20)?).await?;
     let rows = store.admin().pending(None, 1).await?;
     assert_eq!(rows.first().map(|row| row.envelope.body.len()), Some(1 << 20));
+    Ok(())
+}
+
+#[tokio::test]
+async fn when_a_store_is_dropped_with_commits_on_the_way_the_next_one_knows_of_them() -> Fallible<()> {
+    let directory = tempfile::tempdir()?;
+    let database = Database::open(directory.path().join("data"))?;
+    let sales = Address::new("sales")?;
+    for number in 1..=50 {
+        let store = Sled::on(database.clone()).open(&sales).await?;
+        // Mostly on its way then, now and then committed already.
+        let begun = store.commit(everything(&format!("m-{number}"), 10)?);
+        begun.now_or_never().transpose()?;
+        drop(store);
+        let store = Sled::on(database.clone()).open(&sales).await?;
+        let sizes = store.admin().sizes().await?;
+        assert_eq!(
+            (sizes.inbox, sizes.records, sizes.timeouts),
+            (number, number, number)
+        );
+    }
     Ok(())
 }
 

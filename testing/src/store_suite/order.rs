@@ -1,6 +1,6 @@
 //! Units that are committed at the same time.
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use longhaul_core::store::{InboxState, Store, StoreError, StoreErrorKind};
 
 use super::fixture::StoreFixture;
@@ -156,6 +156,55 @@ pub async fn when_many_change_one_record_no_update_is_lost(fixture: &dyn StoreFi
         record.map(|record| (record.version, record.body.len())),
         Some((24, 24))
     );
+}
+
+/// What is renewed while it is purged stays, whichever comes first. (G4, G10)
+pub async fn when_what_is_old_is_renewed_while_it_is_purged_the_renewed_stays(fixture: &dyn StoreFixture) {
+    let subject = Subject::new(fixture).await;
+    let names: Vec<_> = (0..40).map(|number| number.to_string()).collect();
+    let old = names.iter().fold(Unit::new(), |unit, name| {
+        unit.done(name).put_until(name, None, "old", Some(at(1)))
+    });
+    subject.commit(old).await;
+    let done = Some(InboxState::Done);
+    let renew = |name: &String| {
+        let name = name.clone();
+        let subject = &subject;
+        async move {
+            // The purge may take either away first: then it is as if it had never been.
+            for _ in 0..8 {
+                let known = subject.inbox(&name).await;
+                let unit = Unit::new()
+                    .inbox(&name, known, done, at(20))
+                    .put(&name, None, "new");
+                match subject.store.commit(unit.0).await {
+                    Ok(()) => return,
+                    Err(error) => assert_eq!(error.kind(), StoreErrorKind::Conflict, "failed to {error}"),
+                }
+            }
+            panic!("{name} was not renewed");
+        }
+    };
+    let purge = async {
+        for _ in 0..30 {
+            subject.purge(at(10), at(10), 3).await;
+        }
+    };
+    join(
+        join_all(names.iter().take(20).map(renew)),
+        join(purge, join_all(names.iter().skip(20).map(renew))),
+    )
+    .await;
+    subject.purge(at(10), at(10), 1_000).await;
+    for name in &names {
+        assert_eq!(subject.inbox(name).await, done);
+        assert_eq!(
+            subject.record(name).await.map(|record| record.body),
+            Some("new".into())
+        );
+    }
+    let sizes = subject.sizes().await;
+    assert_eq!((sizes.inbox, sizes.records), (40, 40));
 }
 
 async fn all_at_once(store: &dyn Store, units: impl Iterator<Item = Unit>) -> Vec<Result<(), StoreError>> {
