@@ -24,9 +24,10 @@
 //! # What it costs
 //!
 //! Commits that wait at the same time share one sync. Reads don't wait for commits; what the cache of the database
-//! does not hold they read from disk, on the thread that asks. For each pending row about 200 bytes of memory are in use, so a
-//! million timeouts that wait take 200 MB. Opening an endpoint reads its pending rows and counts the rest: about two
-//! seconds for a million entries.
+//! does not hold they read from disk, on the thread that asks.
+//!
+//! For each pending row about 200 bytes of memory are in use, so a million timeouts that wait take 200 MB. Opening an
+//! endpoint reads its pending rows and counts the rest: about two seconds for a million entries.
 //!
 //! Each value carries a checksum. One that can't be read fails only what asks for it, with
 //! [`StoreErrorKind::Unreadable`](longhaul_core::store::StoreErrorKind::Unreadable); everything else goes on.
