@@ -41,6 +41,7 @@ pub struct RabbitMqBuilder {
     prefix: String,
     delay_unit: Duration,
     max_body: usize,
+    unsettled_bytes: usize,
     timing: Timing,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
@@ -56,6 +57,7 @@ impl RabbitMqBuilder {
             prefix: "longhaul".to_owned(),
             delay_unit: Duration::from_secs(1),
             max_body: 8 * 1024 * 1024,
+            unsettled_bytes: 128 * 1024 * 1024,
             timing: Timing::default(),
             clock: Arc::new(SystemClock),
             randomness: Arc::new(SystemRandomness),
@@ -103,6 +105,15 @@ impl RabbitMqBuilder {
     /// The largest body that is sent, in bytes; 8 MiB by default.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
+        self
+    }
+
+    /// How many bytes of bodies may be taken and not yet settled before nothing more is read; 128 MiB by default.
+    ///
+    /// AMQP limits only the number of messages that are taken ahead. Where handlers take longer than about 15 s to
+    /// settle this much, the broker gives up the connection and the messages come again: then fewer are taken ahead.
+    pub fn unsettled_bytes(mut self, bytes: usize) -> Self {
+        self.unsettled_bytes = bytes.max(1);
         self
     }
 
@@ -199,6 +210,7 @@ impl RabbitMqBuilder {
             tls,
             timing: self.timing.clone(),
             name: self.name.clone(),
+            unsettled_bytes: self.unsettled_bytes,
         })
     }
 }

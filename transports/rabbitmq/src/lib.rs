@@ -15,6 +15,7 @@ mod properties;
 mod publish;
 mod rabbit;
 mod receive;
+mod tap;
 mod timing;
 mod tls;
 mod uri;

@@ -9,10 +9,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::{
     fault::{Fault, FaultKind, within},
+    tap::Tap,
     timing::Timing,
     tls,
     uri::BrokerUri,
-    wire::{Cutter, Socket, Wire, runtime},
+    wire::{Socket, Wire, runtime},
 };
 
 /// Where to connect to, and how.
@@ -23,6 +24,8 @@ pub(crate) struct Target {
     pub(crate) timing: Timing,
     /// Shown in the broker's list of connections.
     pub(crate) name: String,
+    /// How many bytes of messages may be unsettled before reading stops.
+    pub(crate) unsettled_bytes: usize,
 }
 
 impl fmt::Debug for Target {
@@ -47,7 +50,7 @@ pub(crate) enum LinkState {
 /// One connection. Dropping it cuts it.
 pub(crate) struct Link {
     connection: Connection,
-    cutter: Cutter,
+    tap: Tap,
     state: watch::Receiver<LinkState>,
     observer: AbortHandle,
     timing: Timing,
@@ -73,21 +76,21 @@ impl Link {
     }
 
     async fn open_one(target: &Target, uri: &BrokerUri, purpose: &str) -> Result<Self, Fault> {
-        let cutter = Cutter::default();
-        let connect = connect(target, uri, purpose, cutter.clone());
+        let tap = Tap::new(target.unsettled_bytes);
+        let connect = connect(target, uri, purpose, tap.clone());
         let connection = match tokio::time::timeout(target.timing.connect, connect).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(fault)) => return Err(fault),
             Err(_) => {
-                cutter.cut();
+                tap.cut();
                 return Err(Fault::timed_out("the connection", target.timing.connect));
             }
         };
         let (sender, state) = watch::channel(LinkState::Up);
-        let observer = tokio::spawn(observe(connection.events_listener(), cutter.clone(), sender));
+        let observer = tokio::spawn(observe(connection.events_listener(), tap.clone(), sender));
         Ok(Self {
             connection,
-            cutter,
+            tap,
             state,
             observer: observer.abort_handle(),
             timing: target.timing.clone(),
@@ -111,7 +114,12 @@ impl Link {
 
     /// Whether it can still be used.
     pub(crate) fn is_up(&self) -> bool {
-        self.connection.status().connected() && !self.cutter.is_gone()
+        self.connection.status().connected() && !self.tap.is_gone()
+    }
+
+    /// What controls its socket.
+    pub(crate) fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// The largest frame that both sides agreed on, in bytes.
@@ -121,7 +129,7 @@ impl Link {
 
     /// Gives it up at once: whatever waits for it fails, the broker takes back what is not acknowledged.
     pub(crate) fn cut(&self) {
-        self.cutter.cut();
+        self.tap.cut();
     }
 
     /// Says good-bye to the broker, and cuts when that takes too long.
@@ -135,7 +143,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.cutter.cut();
+        self.tap.cut();
         self.observer.abort();
     }
 }
@@ -148,16 +156,11 @@ impl fmt::Debug for Link {
     }
 }
 
-async fn connect(
-    target: &Target,
-    uri: &BrokerUri,
-    purpose: &str,
-    cutter: Cutter,
-) -> Result<Connection, Fault> {
+async fn connect(target: &Target, uri: &BrokerUri, purpose: &str, tap: Tap) -> Result<Connection, Fault> {
     let socket = open_socket(target, uri)
         .await
         .map_err(|error| Fault::lost(error.to_string()))?;
-    let wire = Mutex::new(Some(Wire::new(socket, cutter)));
+    let wire = Mutex::new(Some(Wire::new(socket, tap)));
     let hand_over = async move |_, _| {
         let wire = wire.lock().map_or(None, |mut wire| wire.take());
         wire.map(AsyncTcpStream::Plain)
@@ -213,14 +216,14 @@ fn amqp_uri(uri: &BrokerUri) -> amqp::AMQPUri {
 }
 
 /// Follows the connection until its socket is gone.
-async fn observe(events: impl Stream<Item = Event>, cutter: Cutter, state: watch::Sender<LinkState>) {
+async fn observe(events: impl Stream<Item = Event>, tap: Tap, state: watch::Sender<LinkState>) {
     let mut events = std::pin::pin!(events);
     let mut why = "the connection ended".to_owned();
     loop {
         let event = tokio::select! {
             biased;
             event = events.next() => event,
-            () = cutter.gone() => break,
+            () = tap.gone() => break,
         };
         match event {
             Some(Event::ConnectionBlocked(reason)) => drop(state.send_replace(LinkState::Blocked(reason))),

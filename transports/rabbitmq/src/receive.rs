@@ -117,14 +117,17 @@ impl Drop for QueueReceiver {
 struct Ticket {
     incarnation: Arc<Incarnation>,
     tag: u64,
+    bytes: usize,
     used: bool,
 }
 
 impl Ticket {
-    fn new(incarnation: &Arc<Incarnation>, tag: u64) -> Self {
+    fn new(incarnation: &Arc<Incarnation>, tag: u64, bytes: usize) -> Self {
+        incarnation.delivered(tag, bytes);
         Self {
             incarnation: Arc::clone(incarnation),
             tag,
+            bytes,
             used: false,
         }
     }
@@ -153,5 +156,6 @@ impl Drop for Ticket {
         if !self.used {
             self.incarnation.release(self.tag, Duration::ZERO);
         }
+        self.incarnation.tap.give_back(self.bytes);
     }
 }

@@ -8,10 +8,6 @@ use std::{
     io::{Read, Write},
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -21,15 +17,14 @@ use async_rs::{
     traits::Reactor,
     util::{DummyIO, RuntimeParts},
 };
-use futures_util::{Stream, task::AtomicWaker};
+use futures_util::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::watch,
 };
 use tokio_rustls::client::TlsStream;
 
-use crate::guard::Guard;
+use crate::{guard::Guard, tap::Tap};
 
 /// How much is read from the socket at a time, in bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -45,62 +40,19 @@ pub(crate) enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Cuts a [`Wire`] from anywhere. Cutting twice does nothing.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cutter(Arc<Cut>);
-
-#[derive(Debug, Default)]
-struct Cut {
-    done: AtomicBool,
-    reader: AtomicWaker,
-    writer: AtomicWaker,
-    gone: watch::Sender<bool>,
-}
-
-impl Cutter {
-    /// Makes every read and write fail from now on; whoever waits in one is woken.
-    pub(crate) fn cut(&self) {
-        self.0.done.store(true, Ordering::SeqCst);
-        self.0.reader.wake();
-        self.0.writer.wake();
-    }
-
-    /// Resolves when the socket is closed, for whatever reason.
-    pub(crate) async fn gone(&self) {
-        let mut gone = self.0.gone.subscribe();
-        // The sender is in the same place as we are: it can't be gone.
-        drop(gone.wait_for(|gone| *gone).await);
-    }
-
-    /// Whether the socket is closed.
-    pub(crate) fn is_gone(&self) -> bool {
-        *self.0.gone.borrow()
-    }
-
-    fn check(&self) -> io::Result<()> {
-        if self.0.done.load(Ordering::SeqCst) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                "the connection was given up",
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// A socket whose incoming frames pass the [`Guard`].
 pub(crate) struct Wire {
     socket: Socket,
-    cutter: Cutter,
+    tap: Tap,
     guard: Guard,
     chunk: Vec<u8>,
 }
 
 impl Wire {
-    pub(crate) fn new(socket: Socket, cutter: Cutter) -> Self {
+    pub(crate) fn new(socket: Socket, tap: Tap) -> Self {
         Self {
             socket,
-            cutter,
+            tap,
             guard: Guard::default(),
             chunk: vec![0; READ_BYTES],
         }
@@ -121,15 +73,16 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        self.cutter.0.gone.send_replace(true);
+        self.tap.close();
     }
 }
 
 impl futures_io::AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.cutter.0.reader.register(cx.waker());
-        this.cutter.check()?;
+        if !this.tap.may_read(cx.waker())? {
+            return Poll::Pending;
+        }
         loop {
             let taken = this.guard.take(buffer);
             if taken > 0 || buffer.is_empty() {
@@ -145,8 +98,7 @@ impl futures_io::AsyncRead for Wire {
 impl futures_io::AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.cutter.0.writer.register(cx.waker());
-        this.cutter.check()?;
+        this.tap.may_write(cx.waker())?;
         match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
             Socket::Tls(socket) => Pin::new(socket).poll_write(cx, bytes),
@@ -155,8 +107,7 @@ impl futures_io::AsyncWrite for Wire {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.cutter.0.writer.register(cx.waker());
-        this.cutter.check()?;
+        this.tap.may_write(cx.waker())?;
         match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Socket::Tls(socket) => Pin::new(socket).poll_flush(cx),
@@ -165,8 +116,7 @@ impl futures_io::AsyncWrite for Wire {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.cutter.0.writer.register(cx.waker());
-        this.cutter.check()?;
+        this.tap.may_write(cx.waker())?;
         match &mut this.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Socket::Tls(socket) => Pin::new(socket).poll_shutdown(cx),

@@ -168,3 +168,23 @@ fn return_key(message: &BasicReturnMessage) -> (String, String, String) {
         message.routing_key.to_string(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PublishChannel;
+
+    /// Has an associated function that is ambiguous where the type can be cloned.
+    trait IsNotClone<Which> {
+        fn check() {}
+    }
+
+    struct CanBeCloned;
+
+    impl<T> IsNotClone<()> for T {}
+    impl<T: Clone> IsNotClone<CanBeCloned> for T {}
+
+    #[test]
+    fn when_the_publish_channel_can_be_cloned_this_does_not_compile() {
+        <PublishChannel as IsNotClone<_>>::check();
+    }
+}

@@ -16,7 +16,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::ack_window::{AckWindow, Frame};
+use crate::{
+    ack_window::{AckWindow, Frame},
+    tap::Tap,
+};
 
 /// How long an acknowledgement may wait for one before it.
 const GAP_PATIENCE: Duration = Duration::from_millis(20);
@@ -26,6 +29,7 @@ pub(crate) struct Incarnation {
     book: Mutex<Book>,
     /// There is something to tell the broker.
     pub(super) wake: Notify,
+    pub(super) tap: Tap,
     dead: watch::Sender<bool>,
 }
 
@@ -48,7 +52,7 @@ pub(super) struct Work {
 }
 
 impl Incarnation {
-    pub(crate) fn new(prefetch: u16) -> Self {
+    pub(crate) fn new(prefetch: u16, tap: Tap) -> Self {
         let book = Book {
             window: AckWindow::new(usize::from(prefetch / 8)),
             later: BTreeMap::new(),
@@ -58,12 +62,14 @@ impl Incarnation {
         Self {
             book: Mutex::new(book),
             wake: Notify::new(),
+            tap,
             dead: watch::Sender::new(false),
         }
     }
 
     /// A message was delivered over this channel.
-    pub(super) fn delivered(&self, tag: u64) {
+    pub(super) fn delivered(&self, tag: u64, bytes: usize) {
+        self.tap.take(bytes);
         self.book().window.delivered(tag);
     }
 

@@ -174,7 +174,7 @@ enum End {
 
 impl Supervisor {
     async fn run(
-        self,
+        mut self,
         first: Live,
         out: mpsc::Sender<Taken>,
         mut stopped: watch::Receiver<bool>,
@@ -191,6 +191,7 @@ impl Supervisor {
                     }
                     End::Dead(fault) => {
                         one.incarnation.kill();
+                        self.take_fewer(&one);
                         fault
                     }
                 },
@@ -217,6 +218,19 @@ impl Supervisor {
                 () = tokio::time::sleep(backoff.pause()) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(None),
             }
+        }
+    }
+
+    /// Where reading had to stop because of the size of messages, fewer of them are taken ahead from now on.
+    fn take_fewer(&mut self, live: &Live) {
+        if live.incarnation.tap.was_full() && self.options.prefetch > 1 {
+            self.options.prefetch = (self.options.prefetch / 4).max(1);
+            let prefetch = self.options.prefetch;
+            tracing::warn!(
+                queue = self.queue,
+                prefetch,
+                "messages are large: taking fewer ahead"
+            );
         }
     }
 
@@ -254,7 +268,7 @@ impl Supervisor {
         let options = BasicConsumeOptions::default();
         let consume = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default());
         let consumer = within(timing.answer, "a consumer", consume).await?;
-        let incarnation = Arc::new(Incarnation::new(prefetch));
+        let incarnation = Arc::new(Incarnation::new(prefetch, link.tap().clone()));
         let settler = settler::run(Arc::clone(&incarnation), channel.clone(), link, timing.clone());
         let settler = tokio::spawn(settler);
         Ok(Live {
@@ -313,9 +327,7 @@ impl Live {
     }
 
     fn taken(&self, delivery: lapin::message::Delivery) -> Taken {
-        let tag = delivery.delivery_tag;
-        self.incarnation.delivered(tag);
-        let ticket = Ticket::new(&self.incarnation, tag);
+        let ticket = Ticket::new(&self.incarnation, delivery.delivery_tag, delivery.data.len());
         let (incoming, redeliveries) =
             properties::incoming(delivery.properties, delivery.data, delivery.redelivered);
         Taken::Message {
