@@ -70,6 +70,7 @@ impl OrderSaga {
         })
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of a saga's function")]
     fn on_charged(&mut self, charged: Charged, ctx: &mut SagaContext<Self>) -> HandlerResult {
         self.step = 2;
         ctx.send(Reserve {
@@ -80,6 +81,7 @@ impl OrderSaga {
         Ok(())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of a saga's function")]
     fn on_reserved(&mut self, reserved: Reserved, ctx: &mut SagaContext<Self>) -> HandlerResult {
         self.step = 3;
         ctx.send(Ship {
@@ -90,6 +92,7 @@ impl OrderSaga {
         Ok(())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of a saga's function")]
     fn on_shipped(&mut self, shipped: Shipped, ctx: &mut SagaContext<Self>) -> HandlerResult {
         ctx.complete();
         // The last commit is still to come; a measurement may tell what a saga must not.

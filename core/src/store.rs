@@ -35,7 +35,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// See [`StoreErrorKind`].
     async fn load(&self, request: &LoadRequest) -> Result<Loaded, StoreError>;
 
-    /// Commits everything in `work`, or nothing; durable on return. Units begun in order take effect in order.
+    /// Commits everything in `work`, or nothing; durable on return. Units begun in order (first polled) take effect in
+    /// order, and each sees the ones before it. Within a unit, changes take effect in order: inbox, records, pending rows.
+    ///
+    /// A commit asks no clock: its "now", for what has expired, is the latest [`InboxChange::at`] of the unit; in a unit
+    /// without one nothing counts as expired. The future must be polled until it ends, or dropped: one that is parked may
+    /// hold up others.
     ///
     /// Dropping the future does not undo it: the outcome is unknown, and the inbox tells.
     ///
@@ -45,7 +50,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn commit(&self, work: UnitOfWork) -> Result<(), StoreError>;
 
     /// Claims pending rows whose `attention` time has come, earliest first, at most `limit`. A claimed row is not
-    /// claimed again before `now + lease`. Parked rows are never claimed. Claims need not survive the process.
+    /// claimed again before `now + lease`, unless it is changed meanwhile, which ends the claim. Parked rows are never
+    /// claimed. Claims need not survive the process.
     ///
     /// # Errors
     /// See [`StoreErrorKind`].
@@ -124,11 +130,11 @@ impl RecordKey {
 pub struct Record {
     /// Its name.
     pub key: RecordKey,
-    /// 1 when first written, one more with every change; starts anew when purged.
+    /// 1 when first written, one more with every change, also over an expired one; starts anew when deleted or purged.
     pub version: u64,
     /// Its content.
     pub body: Bytes,
-    /// When it may be forgotten.
+    /// From this time on it counts as absent and may be forgotten.
     pub expires: Option<Timestamp>,
 }
 
@@ -321,7 +327,7 @@ pub enum PendingChange {
         /// When to look next.
         attention: Timestamp,
     },
-    /// Sets a row aside with the reason. No row is fine.
+    /// Sets a row aside with the reason, until it is replaced, cancelled or fired. No row is fine.
     Park {
         /// Which row.
         id: MessageId,
@@ -354,7 +360,7 @@ impl UnitOfWork {
 pub struct Claimed {
     /// The rows.
     pub rows: Vec<PendingRow>,
-    /// When the next row that was not claimed wants attention, as far as the store knows.
+    /// When to look again at the earliest: the first attention, or end of a claim, of the rows that were not claimed.
     pub next: Option<Timestamp>,
 }
 

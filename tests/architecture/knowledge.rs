@@ -41,6 +41,9 @@ const RUNTIMES: [&str; 6] = [
     "glommio",
 ];
 
+/// Benchmarks measure a bare client beside ours, so they may name any.
+const MEASURES: &str = "benches";
+
 /// Client and the one folder that may name it, in tests too.
 const HOMES: [(&str, &str); 6] = [
     ("lapin", "transports/rabbitmq"),
@@ -125,7 +128,7 @@ pub(crate) fn of_read_models(workspace: &Workspace) -> Vec<String> {
 
 pub(crate) fn homes_of_clients(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
-    for member in &workspace.members {
+    for member in workspace.members.iter().filter(|member| member.folder != MEASURES) {
         for (client, home) in HOMES {
             if member.folder != home && member.uses.iter().any(|a_use| a_use.package == client) {
                 faults.push(format!(
@@ -368,6 +371,8 @@ mod tests {
 
     #[test]
     fn a_client_away_from_home_is_a_fault_even_in_tests() {
+        let beside = Member::in_folder("benches").using("lapin");
+        assert!(told(homes_of_clients, [beside]).is_empty());
         let stray = Member::in_folder("testing").using_in_tests("lapin");
         let home = Member::in_folder("transports/rabbitmq").using("lapin");
         assert_eq!(

@@ -299,7 +299,7 @@ async fn attempt(
         ..ready.received.clone()
     });
     if kept.len() < ready.takers.handlers.len() {
-        // A conflict runs sagas again, but never what an async handler has already done.
+        // A conflict runs what is pure again, but never what an async handler has already done.
         match run_handlers(shared, ready, &received).await {
             Ok(outbounds) => *kept = outbounds,
             Err(error) => return Attempt::Failed(error),
