@@ -1,6 +1,10 @@
 //! Connections that are cut, stall, or never answer.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use lapin::types::AMQPValue;
 use longhaul_core::transport::{
@@ -191,32 +195,39 @@ async fn when_connections_are_cut_while_many_send_nothing_that_was_accepted_is_m
                 .await
                 .unwrap(),
         );
+        let accepted: Arc<Mutex<Vec<String>>> = Arc::default();
         let senders: Vec<_> = (0..4)
             .map(|sender| {
-                let (transport, queue) = (Arc::clone(&transport), queue.clone());
+                let (transport, queue, accepted) =
+                    (Arc::clone(&transport), queue.clone(), Arc::clone(&accepted));
                 tokio::spawn(async move {
-                    let mut accepted = Vec::new();
                     for number in 0..150 {
                         let ids: Vec<_> = (0..5).map(|one| format!("{sender}-{number}-{one}")).collect();
                         let batch: Vec<_> = ids.iter().map(|id| to(&queue, id)).collect();
-                        for (id, outcome) in ids.into_iter().zip(transport.dispatch(&batch).await) {
-                            if outcome.is_ok() {
-                                accepted.push(id);
-                            }
-                        }
+                        let outcomes = transport.dispatch(&batch).await;
+                        let good = ids
+                            .into_iter()
+                            .zip(outcomes)
+                            .filter(|(_, outcome)| outcome.is_ok());
+                        accepted.lock().unwrap().extend(good.map(|(id, _)| id));
                     }
-                    accepted
                 })
             })
             .collect();
-        while !senders.iter().all(|sender| sender.is_finished()) {
-            tokio::time::sleep(Duration::from_millis(70)).await;
+        let count = || accepted.lock().map_or(0, |accepted| accepted.len());
+        let finished = || senders.iter().all(|sender| sender.is_finished());
+        while !finished() {
+            let before = count();
+            until("some progress", async || {
+                (count() > before + 20 || finished()).then_some(())
+            })
+            .await;
             proxy.cut();
         }
-        let mut accepted = Vec::new();
         for sender in senders {
-            accepted.extend(sender.await.unwrap());
+            sender.await.unwrap();
         }
+        let accepted = std::mem::take(&mut *accepted.lock().unwrap());
         assert!(accepted.len() > 100, "{}", accepted.len());
         let raw = Raw::connect().await;
         let mut arrived = std::collections::HashSet::new();
@@ -290,7 +301,11 @@ async fn when_nobody_answers_health_says_so_every_call_ends_and_no_threads_are_l
             send(&transport, to(&queue, "1")).await,
             Err(TransportErrorKind::Disconnected)
         );
-        assert!(threads() <= before + 3, "{} threads, before {before}", threads());
+        // Other tests of this process come and go: it is enough that there are few at one moment.
+        until("no more threads than before", async || {
+            (threads() <= before + 3).then_some(())
+        })
+        .await;
         proxy.set(Mode::Pass);
         proxy.cut();
         soon(
