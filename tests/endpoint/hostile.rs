@@ -8,6 +8,7 @@ use longhaul::prelude::*;
 use crate::world::{Do, Doer, Done, Ledger, Watcher, World, command};
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "reads better in the tests")]
 fn set_aside(incoming: Incoming, reason: &str) {
     let world = World::new();
     let did = Ledger::default();

@@ -1,5 +1,7 @@
 //! Sagas on the real runtime: the embedded broker and the memory store, on virtual time.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 #[path = "../endpoint/world.rs"]
 #[expect(dead_code, reason = "shared with the endpoint's tests, which use all of it")]
 mod world;
