@@ -42,8 +42,8 @@
 //! - `testing`: scenarios for sagas, virtual time, and the contract suites for transports and stores.
 
 pub use longhaul_core::{
-    Command, Event, Message, address, clock, codec, endpoint, envelope, handler, headers, ids, limits, message, outbound,
-    pipeline, reason, recoverability, stateful, store, transport,
+    Command, Event, Message, address, clock, codec, endpoint, envelope, handler, headers, ids, limits,
+    message, outbound, pipeline, reason, recoverability, stateful, store, transport,
 };
 pub use longhaul_core::{endpoint::EndpointError as Error, signals::stop_signal};
 pub use longhaul_sagas as sagas;

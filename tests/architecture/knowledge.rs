@@ -128,7 +128,11 @@ pub(crate) fn of_read_models(workspace: &Workspace) -> Vec<String> {
 
 pub(crate) fn homes_of_clients(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
-    for member in workspace.members.iter().filter(|member| member.folder != MEASURES) {
+    for member in workspace
+        .members
+        .iter()
+        .filter(|member| member.folder != MEASURES)
+    {
         for (client, home) in HOMES {
             if member.folder != home && member.uses.iter().any(|a_use| a_use.package == client) {
                 faults.push(format!(

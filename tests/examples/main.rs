@@ -19,6 +19,8 @@ mod feed;
 mod messages;
 #[path = "../../examples/marketplace/orders.rs"]
 mod orders;
+#[path = "../../examples/marketplace/pace.rs"]
+mod pace;
 #[path = "../../examples/marketplace/saga.rs"]
 mod saga;
 #[path = "../../examples/marketplace/summary.rs"]

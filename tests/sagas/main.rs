@@ -1,6 +1,10 @@
 //! Sagas on the real runtime: the embedded broker and the memory store, on virtual time.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the functions of a saga take messages by value"
+)]
 
 #[path = "../endpoint/world.rs"]
 #[expect(dead_code, reason = "shared with the endpoint's tests, which use all of it")]
@@ -266,8 +270,14 @@ fn when_a_step_is_never_answered_the_others_are_undone_and_the_saga_waits_for_it
     // Nobody knows whether the card was charged: the saga stays visible until the answer comes or people decide.
     assert_eq!(system.outcome_of(5).len(), 0);
     let store = system.world.store("sales");
-    let records = system.world.run(store.admin().records("saga/order", None, 10)).expect("lists");
-    assert_eq!(records.iter().filter(|record| record.expires.is_none()).count(), 1);
+    let records = system
+        .world
+        .run(store.admin().records("saga/order", None, 10))
+        .expect("lists");
+    assert_eq!(
+        records.iter().filter(|record| record.expires.is_none()).count(),
+        1
+    );
 }
 
 #[test]
