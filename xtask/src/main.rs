@@ -1,5 +1,7 @@
 //! Development commands of the project: `cargo xtask help`.
 
+mod fake_clock;
+mod idle;
 mod kill;
 
 use std::io::IsTerminal;
@@ -22,19 +24,24 @@ enum Task {
     /// One of the processes that `kill` starts
     #[command(hide = true)]
     KillProcess(kill::ProcessOptions),
+    DelaysUnderFakeClock(fake_clock::FakeClockOptions),
+    Idle(idle::IdleOptions),
+    /// The endpoint that `idle` measures
+    #[command(hide = true)]
+    IdleProcess(idle::IdleProcessOptions),
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    if !matches!(options.task, Task::IdleProcess(_)) {
+        write_logs();
+    }
     let result = match options.task {
         Task::Kill(options) => kill::run(&options),
         Task::KillProcess(options) => kill::run_process(options).map(|()| true),
+        Task::DelaysUnderFakeClock(options) => fake_clock::run(&options),
+        Task::Idle(options) => idle::run(&options),
+        Task::IdleProcess(options) => idle::run_process(&options).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -44,4 +51,13 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn write_logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
 }

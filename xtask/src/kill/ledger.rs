@@ -50,24 +50,22 @@ pub(crate) struct Entry {
 pub(crate) struct ThirdParty {
     done: PathBuf,
     drafts: PathBuf,
-    next: AtomicU64,
 }
+
+/// Numbers the drafts of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl ThirdParty {
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let (done, drafts) = (folder.join("done"), folder.join("drafts"));
         fs::create_dir_all(&done)?;
         fs::create_dir_all(&drafts)?;
-        Ok(Self {
-            done,
-            drafts,
-            next: AtomicU64::new(0),
-        })
+        Ok(Self { done, drafts })
     }
 
     /// Does it, unless that was done under the same key before.
     pub(crate) fn once(&self, key: &str, entry: &Entry) -> io::Result<()> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let draft = self.drafts.join(format!("{}-{number}", std::process::id()));
         fs::write(&draft, serde_json::to_vec(entry)?)?;
         let name: String = key

@@ -32,7 +32,9 @@ use longhaul::clock::{Clock, SystemClock};
 use longhaul::ids::{Randomness, SystemRandomness};
 use tempfile::TempDir;
 
+pub(crate) use messages::{ChargeCard, RefundCard, ShipOrder};
 pub(crate) use process::{ProcessOptions, run as run_process};
+pub(crate) use sales::OrderSaga;
 
 use broker::PrivateBroker;
 use evidence::Evidence;
