@@ -4,7 +4,7 @@
 //! After it the row is marked as sent, in a unit of its own, with `--sent`.
 //!
 //! ```text
-//! cargo run --release -p longhaul-sled --example throughput -- [seconds] [units in flight] [--sent]
+//! cargo run --release -p longhaul-sled --example store_throughput -- [seconds] [units in flight] [--sent]
 //! ```
 
 use std::error::Error;
