@@ -339,7 +339,9 @@ mod tests {
         );
         let verdict = verdict_after(|evidence| drop(evidence.entries.pop()));
         assert_eq!(verdict.lost, ["0 parcels for the order 2, 1 wanted"]);
-        let verdict = verdict_after(|evidence| drop(evidence.sagas.remove(&1)));
+        let verdict = verdict_after(|evidence| {
+            evidence.sagas.remove(&1);
+        });
         assert_eq!(verdict.lost, ["the saga of the order 1"]);
     }
 
@@ -367,6 +369,11 @@ mod tests {
         );
         assert!(!verdict_after(|evidence| evidence.left.push(String::from("a timeout"))).is_good());
         let active = (Status::Active, None);
-        assert!(!verdict_after(|evidence| drop(evidence.sagas.insert(1, active))).is_good());
+        assert!(
+            !verdict_after(|evidence| {
+                evidence.sagas.insert(1, active);
+            })
+            .is_good()
+        );
     }
 }
