@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use longhaul::clock::{Clock, Timestamp};
-use longhaul::endpoint::{EndpointErrorKind, Session};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use longhaul::endpoint::{Batch, EndpointErrorKind};
 use longhaul::ids::derived_message_id;
+use longhaul::prelude::*;
 
 use crate::messages::{OrderDelivered, OrderPlaced, OrderShipped, PaymentApproved};
 use crate::orders::Order;
+use crate::pace::Transit;
 
-/// Events of one instant that are under way to the broker at once.
-const AT_ONCE: usize = 64;
+/// Events that the broker is being given at once.
+const AT_ONCE: usize = 256;
 /// How often an event is offered to a broker that can't take it.
-const ATTEMPTS: u32 = 20;
+const ATTEMPTS: u32 = 100;
 
 /// What happened, in the order of time.
 pub(crate) struct Feed<'a> {
@@ -56,25 +58,95 @@ impl<'a> Feed<'a> {
         self.events.first().map(|event| event.played)
     }
 
-    /// Publishes all events, each at its time. After each instant, `played` is told which, and how many events it had.
+    /// When each event is played, in order.
+    pub(crate) fn times(&self) -> Vec<Timestamp> {
+        self.events.iter().map(|event| event.played).collect()
+    }
+
+    /// Publishes all events, each at its time, and waits until they have arrived. `published` is told of each.
     pub(crate) async fn play(
         &self,
-        session: &Session,
-        clock: &dyn Clock,
-        patience: Duration,
-        mut played: impl AsyncFnMut(Timestamp, usize) -> anyhow::Result<()>,
+        outlet: &Outlet<'_>,
+        mut published: impl AsyncFnMut(Timestamp) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        for together in self.events.chunk_by(|a, b| a.played == b.played) {
-            let at = together[0].played;
-            clock.sleep_until(at).await;
-            stream::iter(together)
-                .map(|event| publish(session, clock, patience, event))
-                .buffered(AT_ONCE)
-                .try_collect::<()>()
-                .await?;
-            played(at, together.len()).await?;
+        let mut waiting = self.events.iter().enumerate().peekable();
+        let mut publishing = FuturesOrdered::new();
+        loop {
+            let next = waiting.peek().map(|(_, event)| event.played);
+            tokio::select! {
+                biased;
+                Some(done) = publishing.next(), if !publishing.is_empty() => published(done?).await?,
+                () = outlet.clock.sleep_until(next.unwrap_or(Timestamp::MIN)), if next.is_some() && publishing.len() < AT_ONCE => {
+                    let event = waiting.next();
+                    publishing.extend(event.map(|(number, event)| outlet.publish(number, event)));
+                }
+                else => break,
+            }
         }
+        outlet
+            .transit
+            .arrived()
+            .wait_for(|arrived| *arrived == self.events.len())
+            .await?;
         Ok(())
+    }
+}
+
+/// Where the feed goes.
+pub(crate) struct Outlet<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) transit: &'a Transit,
+    /// How long sagas wait for events that are on their way.
+    pub(crate) patience: Duration,
+    /// How long to wait, in real time, before an event is offered again to a broker that could not take it.
+    pub(crate) pause: Option<Duration>,
+}
+
+impl Outlet<'_> {
+    async fn publish(&self, number: usize, event: &Event<'_>) -> anyhow::Result<Timestamp> {
+        let id = derived_message_id(&["marketplace", &event.order.id], event.what as u64);
+        let mut attempts = 1;
+        loop {
+            // The same id each time, so an event whose fate is unknown can be published again.
+            let mut batch = self.session.begin_as(id.clone());
+            let sent = event.add_to(&mut batch, self.patience);
+            self.transit.send(sent, number);
+            match (batch.commit().await, self.pause) {
+                (Ok(()), _) => break,
+                (Err(error), Some(pause))
+                    if error.kind() == EndpointErrorKind::Transport && attempts < ATTEMPTS =>
+                {
+                    attempts += 1;
+                    tokio::time::sleep(pause).await;
+                }
+                (Err(error), _) => return Err(error).context("an event can't be published"),
+            }
+        }
+        if event.what == What::Shipped {
+            // Nobody subscribes to it.
+            self.transit.arrive(number);
+        }
+        Ok(event.played)
+    }
+}
+
+impl Event<'_> {
+    fn add_to(&self, batch: &mut Batch, patience: Duration) -> MessageId {
+        let (order, at, estimated) = (self.order.id.clone(), self.at, self.order.estimated);
+        let patience = patience.as_secs();
+        let sent = match self.what {
+            What::Placed => batch.publish(OrderPlaced {
+                order,
+                at,
+                estimated,
+                patience,
+            }),
+            What::Approved => batch.publish(PaymentApproved { order, at }),
+            What::Shipped => batch.publish(OrderShipped { order, at }),
+            What::Delivered => batch.publish(OrderDelivered { order, at }),
+        };
+        sent.id.clone()
     }
 }
 
@@ -96,40 +168,6 @@ fn events(order: &Order) -> impl Iterator<Item = Event<'_>> {
             order,
         })
     })
-}
-
-async fn publish(
-    session: &Session,
-    clock: &dyn Clock,
-    patience: Duration,
-    event: &Event<'_>,
-) -> anyhow::Result<()> {
-    let id = derived_message_id(&["marketplace", &event.order.id], event.what as u64);
-    let (order, at) = (event.order.id.clone(), event.at);
-    for attempt in 1.. {
-        // The same id each time, so an event whose fate is unknown can be published again.
-        let mut batch = session.begin_as(id.clone());
-        let order = order.clone();
-        match event.what {
-            What::Placed => batch.publish(OrderPlaced {
-                order,
-                at,
-                estimated: event.order.estimated,
-                patience: patience.as_secs(),
-            }),
-            What::Approved => batch.publish(PaymentApproved { order, at }),
-            What::Shipped => batch.publish(OrderShipped { order, at }),
-            What::Delivered => batch.publish(OrderDelivered { order, at }),
-        };
-        match batch.commit().await {
-            Ok(()) => break,
-            Err(error) if error.kind() == EndpointErrorKind::Transport && attempt < ATTEMPTS => {
-                clock.sleep_until(clock.now() + patience / ATTEMPTS).await;
-            }
-            Err(error) => return Err(error).context("an event can't be published"),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,30 +10,32 @@ use anyhow::{anyhow, bail};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use indicatif::{ProgressBar, ProgressStyle};
-use longhaul::clock::{ManualClock, ScaledClock};
-use longhaul::endpoint::{EndpointBuilder, Monitor, Settings};
+use longhaul::clock::ManualClock;
+use longhaul::endpoint::Monitor;
 use longhaul::prelude::*;
-use longhaul::store::Persistence;
 use longhaul::transport::Transport;
 use longhaul_testing::virtual_time::VirtualTime;
 use tokio::sync::watch;
 
+use crate::cast::Cast;
 use crate::data::Data;
-use crate::effects::{Billing, Care, Ledger, Warehouse, count};
-use crate::feed::Feed;
-use crate::messages::{OrderCompleted, RefundPayment, ReleaseStock, ReserveStock, SendVoucher};
+use crate::effects::{Ledger, count};
+use crate::feed::{Feed, Outlet};
 use crate::orders::Order;
-use crate::saga::{OrderSaga, PAY_WITHIN};
+use crate::pace::{PacedClock, Transit};
+use crate::saga::PAY_WITHIN;
 use crate::summary::Summary;
 
 /// How long the sagas wait for messages that are under way, in real time: clocks that run faster multiply it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same where time stands still for whatever is under way. Only what a killed run left unsent comes late.
 const PATIENCE_AFTER_A_KILL: Duration = Duration::from_secs(60);
-/// Longer than any event can come after the order that it is for.
-const REMEMBER: Duration = Duration::from_secs(100 * 366 * 86_400);
-/// After so many instants the position is written down.
-const INSTANTS: usize = 20;
+/// After so many events the position is written down.
+const EVENTS: usize = 32;
+/// How long, in real time, an event may be on its way before the run is given up.
+const LOST: Duration = Duration::from_secs(300);
+/// How long, in real time, to wait before an event is offered again to a broker that could not take it.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How and where to run.
 pub(crate) struct Plan {
@@ -104,15 +106,17 @@ pub(crate) fn run(orders: &[Order], plan: &Plan) -> anyhow::Result<Report> {
             interrupted: false,
         });
     };
+    let transit = Arc::new(Transit::new(feed.times(), patience / 2));
     let stage = Stage {
         orders,
         feed,
+        transit,
         data,
         patience,
     };
     match plan.speed {
         Speed::Max => stage.run_in_virtual_time(start),
-        Speed::Times(speed) => stage.run_in_real_time(plan, ScaledClock::starting_at(start, speed), speed),
+        Speed::Times(speed) => stage.run_in_real_time(plan, start, speed),
     }
 }
 
@@ -120,6 +124,7 @@ pub(crate) fn run(orders: &[Order], plan: &Plan) -> anyhow::Result<Report> {
 struct Stage<'a> {
     orders: &'a [Order],
     feed: Feed<'a>,
+    transit: Arc<Transit>,
     data: Option<Data>,
     patience: Duration,
 }
@@ -138,30 +143,42 @@ impl Stage<'_> {
         }
         let run = async {
             let broker = self.embedded(Arc::new(clock.clone()))?;
-            let cast = self.cast(&broker, &clock, 1.0).await?;
-            self.perform(cast, &clock, std::future::pending()).await
+            let cast = self.cast(async || Ok(broker.clone()), &clock, 1.0).await?;
+            self.perform(cast, &clock, None, std::future::pending()).await
         };
         time.try_block_on(run)?
     }
 
-    fn run_in_real_time(&self, plan: &Plan, clock: ScaledClock, speed: f64) -> anyhow::Result<Report> {
+    fn run_in_real_time(&self, plan: &Plan, start: Timestamp, speed: f64) -> anyhow::Result<Report> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
+            let clock = PacedClock::starting_at(start, speed, Arc::clone(&self.transit));
             let cast = match &plan.broker {
-                Broker::Embedded => self.cast(&self.embedded(Arc::new(clock))?, &clock, speed).await?,
+                Broker::Embedded => {
+                    let broker = self.embedded(Arc::new(clock.clone()))?;
+                    self.cast(async || Ok(broker.clone()), &clock, speed).await?
+                }
                 #[cfg(feature = "rabbitmq")]
                 Broker::RabbitMq { url } => {
-                    let broker = longhaul::rabbitmq::RabbitMq::builder(url)
-                        .clock(Arc::new(clock))
-                        .connection_name("marketplace example")
-                        .connect()
-                        .await?;
-                    self.cast(&broker, &clock, speed).await?
+                    // Each endpoint has connections of its own, as if it were a process of its own.
+                    let connect = async || {
+                        Ok(RabbitMq::builder(url)
+                            .clock(Arc::new(clock.clone()))
+                            .connect()
+                            .await?)
+                    };
+                    self.cast(connect, &clock, speed).await?
                 }
             };
-            self.perform(cast, &clock, longhaul::stop_signal()).await
+            let interrupt = async {
+                tokio::select! {
+                    () = longhaul::stop_signal() => Ok(()),
+                    error = self.lost(&clock) => Err(error),
+                }
+            };
+            self.perform(cast, &clock, Some(PAUSE), interrupt).await
         })
     }
 
@@ -183,9 +200,9 @@ impl Stage<'_> {
     }
 
     /// Puts the endpoints together.
-    async fn cast<T: Transport + Clone>(
+    async fn cast<T: Transport>(
         &self,
-        broker: &T,
+        connect: impl AsyncFn() -> anyhow::Result<T>,
         clock: &(impl Clock + Clone),
         speed: f64,
     ) -> anyhow::Result<Cast> {
@@ -193,12 +210,13 @@ impl Stage<'_> {
             Some(data) => {
                 let store = Sled::on(data.database().clone());
                 let ledger = Ledger::Disk(data.database().clone());
-                Cast::new(broker, clock, &store, ledger, speed).await
+                Cast::new(connect, clock, &store, ledger, Arc::clone(&self.transit), speed).await
             }
             None => {
                 // Nothing outlives this process, so there is no use in being careful about it.
                 let store = Memory::pretending_durable();
-                Cast::new(broker, clock, &store, Ledger::Memory(Arc::default()), speed).await
+                let ledger = Ledger::Memory(Arc::default());
+                Cast::new(connect, clock, &store, ledger, Arc::clone(&self.transit), speed).await
             }
         }
     }
@@ -208,7 +226,8 @@ impl Stage<'_> {
         &self,
         cast: Cast,
         clock: &impl Clock,
-        interrupt: impl Future<Output = ()>,
+        pause: Option<Duration>,
+        interrupt: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<Report> {
         let Cast {
             shop,
@@ -223,13 +242,21 @@ impl Stage<'_> {
             .collect();
         let mut running = pin!(all(running));
         let play = async {
-            self.play(&shop, clock).await?;
+            let session = shop.session();
+            let outlet = Outlet {
+                session: &session,
+                clock,
+                transit: &self.transit,
+                patience: self.patience,
+                pause,
+            };
+            self.play(&outlet).await?;
             clock.sleep_until(self.end()).await;
             calm(&monitors, clock, self.patience.max(Duration::from_secs(60))).await
         };
         let interrupted = tokio::select! {
             played = play => played.map(|()| false)?,
-            () = interrupt => true,
+            stopped = interrupt => stopped.map(|()| true)?,
             ended = &mut running => return Err(ended.err().unwrap_or_else(|| anyhow!("an endpoint stopped by itself"))),
         };
         stop.send_replace(true);
@@ -249,95 +276,34 @@ impl Stage<'_> {
         })
     }
 
-    async fn play(&self, shop: &Endpoint, clock: &dyn Clock) -> anyhow::Result<()> {
+    async fn play(&self, outlet: &Outlet<'_>) -> anyhow::Result<()> {
         let progress = ProgressBar::new(self.feed.len() as u64);
         progress.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} events")?);
-        let mut instants = 0;
-        let played = async |at: Timestamp, events: usize| {
-            progress.inc(events as u64);
+        let mut events = 0;
+        let published = async |at: Timestamp| {
+            progress.inc(1);
             progress.set_message(at.to_string());
-            instants += 1;
-            match &self.data {
-                Some(data) if instants % INSTANTS == 0 => data.set_position(at).await,
-                Some(_) | None => Ok(()),
+            events += 1;
+            match (&self.data, self.transit.position()) {
+                (Some(data), Some(position)) if events % EVENTS == 0 => data.set_position(position).await,
+                _ => Ok(()),
             }
         };
-        self.feed
-            .play(&shop.session(), clock, self.patience, played)
-            .await?;
+        self.feed.play(outlet, published).await?;
         progress.finish_and_clear();
         Ok(())
     }
-}
 
-/// The endpoints.
-struct Cast {
-    /// Publishes what happened. It needs no store: published again, events have the same ids.
-    shop: Endpoint,
-    endpoints: Vec<Endpoint>,
-    ledger: Ledger,
-}
-
-impl Cast {
-    async fn new<T: Transport + Clone, P: Persistence + Clone>(
-        broker: &T,
-        clock: &(impl Clock + Clone),
-        store: &P,
-        ledger: Ledger,
-        speed: f64,
-    ) -> anyhow::Result<Self> {
-        let storeless = |name: &str| -> EndpointBuilder {
-            Endpoint::builder(format!("marketplace.{name}"))
-                .transport(broker.clone())
-                .clock(clock.clone())
-                .error_queue("marketplace.errors")
-                .settings(|settings| adapt(settings, speed))
-        };
-        let endpoint = |name: &str| storeless(name).persistence(store.clone());
-        let orders = endpoint("orders")
-            .saga::<OrderSaga>()
-            .route::<ReserveStock>("marketplace.warehouse")
-            .route::<ReleaseStock>("marketplace.warehouse")
-            .route::<RefundPayment>("marketplace.billing")
-            .route::<SendVoucher>("marketplace.care");
-        let warehouse = endpoint("warehouse")
-            .handler::<ReserveStock>(Warehouse(ledger.clone()))
-            .handler::<ReleaseStock>(Warehouse(ledger.clone()));
-        let billing = endpoint("billing").handler::<RefundPayment>(Billing(ledger.clone()));
-        let care = endpoint("care")
-            .handler::<SendVoucher>(Care(ledger.clone()))
-            .handler::<OrderCompleted>(Care(ledger.clone()));
-        let mut endpoints = Vec::new();
-        for builder in [orders, warehouse, billing, care] {
-            endpoints.push(builder.build().await?);
+    /// Resolves when time stands still for an event that does not arrive.
+    async fn lost(&self, clock: &PacedClock) -> anyhow::Error {
+        let mut arrived = self.transit.arrived();
+        loop {
+            arrived.borrow_and_update();
+            if tokio::time::timeout(LOST, arrived.changed()).await.is_err() && clock.stands() {
+                return anyhow!("an event does not arrive; is it in the queue marketplace.errors?");
+            }
         }
-        let shop = storeless("shop").build().await?;
-        Ok(Self {
-            shop,
-            endpoints,
-            ledger,
-        })
     }
-}
-
-/// The limits of endpoints and their brokers are about real time, which is so many times as slow as theirs.
-fn adapt(settings: &mut Settings, speed: f64) {
-    let limits = [
-        &mut settings.grace,
-        &mut settings.handler_limit,
-        &mut settings.call_limit,
-        &mut settings.stop_limit,
-        &mut settings.poll_interval,
-        &mut settings.purge_interval,
-    ];
-    for limit in limits {
-        *limit = limit.mul_f64(speed.max(1.0));
-    }
-    // Years pass in minutes: what is rare in real time must not happen all the time.
-    settings.purge_interval = settings.purge_interval.max(Duration::from_secs(30 * 86_400));
-    settings.retention = REMEMBER;
-    // An order that an event is for comes at most seconds later, but how many of this clock's seconds that is?
-    settings.not_yet_rounds = 30;
 }
 
 async fn asked(mut stopped: watch::Receiver<bool>) {
