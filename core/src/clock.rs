@@ -178,6 +178,19 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn to_real(&self, duration: Duration) -> Duration {
         duration
     }
+
+    /// How much of this clock's time passes within `duration` of the world outside: the opposite of [`Clock::to_real`].
+    ///
+    /// Limits on calls of a broker or a store are about that world.
+    fn of_real(&self, duration: Duration) -> Duration {
+        const SAMPLE: Duration = Duration::from_secs(1_000_000);
+        let real = self.to_real(SAMPLE);
+        if real == SAMPLE {
+            return duration;
+        }
+        let speed = SAMPLE.as_secs_f64() / real.as_secs_f64();
+        Duration::try_from_secs_f64(duration.as_secs_f64() * speed).unwrap_or(Duration::MAX)
+    }
 }
 
 /// Waits for `future`, for at most `limit` of `clock`'s time. `None`: the time ran out and the future was dropped.
@@ -438,6 +451,20 @@ mod tests {
     fn when_arithmetic_would_overflow_it_saturates() {
         assert_eq!(Timestamp::UNIX_EPOCH + Duration::MAX, Timestamp::MAX);
         assert_eq!(Timestamp::UNIX_EPOCH - Duration::MAX, Timestamp::MIN);
+    }
+
+    #[test]
+    fn when_a_clock_runs_fast_more_of_its_time_passes_within_real_time() {
+        let second = Duration::from_secs(1);
+        let fast = ScaledClock::starting_at(Timestamp::UNIX_EPOCH, 86_400.0);
+        assert_eq!(fast.of_real(second).as_secs(), 86_400);
+        assert_eq!(fast.to_real(fast.of_real(second)), second);
+        assert_eq!(
+            ScaledClock::starting_at(Timestamp::UNIX_EPOCH, 0.5).of_real(second),
+            second / 2
+        );
+        assert_eq!(SystemClock.of_real(Duration::MAX), Duration::MAX);
+        assert_eq!(fast.of_real(Duration::MAX), Duration::MAX);
     }
 
     #[tokio::test]

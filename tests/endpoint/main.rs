@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod fast_clock;
 mod hostile;
 mod inbox;
 mod outbox;

@@ -11,7 +11,7 @@ use crate::clock::{Clock, SystemClock, within};
 use crate::codec::{Codec, JsonCodec};
 use crate::endpoint::manifest;
 use crate::endpoint::registry::Registry;
-use crate::endpoint::settings::Settings;
+use crate::endpoint::settings::{Settings, Waits};
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{Endpoint, EndpointError, EndpointErrorKind};
 use crate::handler::Handler;
@@ -206,6 +206,7 @@ impl EndpointBuilder {
         if !self.faults.is_empty() {
             return Err(EndpointError::faults(&self.name, &self.faults));
         }
+        self.settings = self.settings.on(&*self.clock);
         let limit = self.settings.call_limit;
         let store = match &self.persistence {
             None => None,
@@ -219,6 +220,7 @@ impl EndpointBuilder {
         let codec = self.codec.take();
         let codec =
             codec.unwrap_or_else(|| Arc::new(JsonCodec::with_max_depth(self.settings.limits.json_depth)));
+        let waits = Waits::on(&*self.clock);
         let shared = Arc::new(Shared {
             name,
             error_queue,
@@ -232,6 +234,7 @@ impl EndpointBuilder {
             steps: self.steps,
             registry: self.registry,
             settings: self.settings,
+            waits,
             locks: super::locks::KeyedLocks::default(),
             queue: super::dispatcher::DispatchQueue::default(),
             marks: super::marks::Marks::default(),

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::endpoint::dispatcher::Entry;
-use crate::endpoint::settings::{FARTHEST, YOUNG};
+use crate::endpoint::settings::FARTHEST;
 use crate::endpoint::shared::Shared;
 use crate::envelope::{Envelope, Intent};
 use crate::handler::{HandlerError, HandlerResult, Received};
@@ -36,7 +36,7 @@ pub(crate) fn rows(shared: &Shared, cause: Cause<'_>, outbound: Outbound) -> Han
             envelope: dispatch.envelope,
             to: dispatch.to,
             due: dispatch.due,
-            attention: cause.now + YOUNG,
+            attention: cause.now + shared.waits.young,
             token: 0,
             alarm_sent: false,
             parked: None,
@@ -127,7 +127,7 @@ fn timeout_row(shared: &Shared, cause: Cause<'_>, request: TimeoutRequest) -> Ha
         envelope,
         to: Destination::Queue(shared.name.clone()),
         due: Some(request.due),
-        attention: cause.now + YOUNG,
+        attention: cause.now + shared.waits.young,
         token: 0,
         alarm_sent: false,
         parked: None,

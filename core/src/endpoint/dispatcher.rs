@@ -10,7 +10,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Timestamp, within};
-use crate::endpoint::settings::RELEASE;
 use crate::endpoint::shared::Shared;
 use crate::ids::MessageId;
 use crate::store::{PendingChange, PendingKind, PendingRow};
@@ -233,7 +232,7 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
             tracing::warn!(id = %dispatch.envelope.id, %to, %error, "failed to send");
             let Some(mark) = mark else { return };
             shared.marks.add(if error.is_retryable() || error.kind() == TransportErrorKind::Closed {
-                let attention = now + backoff(error.kind());
+                let attention = now + backoff(shared, error.kind());
                 shared.queue.refuse(&mark.id);
                 shared.relay.look_at(attention);
                 PendingChange::Defer { id: mark.id, attention }
@@ -263,10 +262,10 @@ fn confirmed(shared: &Shared, mark: Mark) -> PendingChange {
 }
 
 /// A queue that is missing is looked for less often than a broker that was away for a moment.
-fn backoff(kind: TransportErrorKind) -> Duration {
+fn backoff(shared: &Shared, kind: TransportErrorKind) -> Duration {
     match kind {
-        TransportErrorKind::Unroutable | TransportErrorKind::Rejected => RELEASE * 10,
-        _ => RELEASE,
+        TransportErrorKind::Unroutable | TransportErrorKind::Rejected => shared.waits.again * 10,
+        _ => shared.waits.again,
     }
 }
 

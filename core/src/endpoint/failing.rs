@@ -7,7 +7,6 @@ use crate::clock::Timestamp;
 use crate::endpoint::arrival::{Ready, Rejected};
 use crate::endpoint::dispatcher::{Entry, send_and_wait};
 use crate::endpoint::process::Ending;
-use crate::endpoint::settings::{RELEASE, YOUNG};
 use crate::endpoint::shared::Shared;
 use crate::envelope::Envelope;
 use crate::handler::{ErrorClass, HandlerError};
@@ -164,9 +163,11 @@ pub(crate) async fn put_off(shared: &Shared, store: &dyn Store, ready: &Ready<'_
         return give_up(shared, ready, known, &error).await;
     }
     shared.counters.put_off.one();
-    let delay = RELEASE
+    let delay = shared
+        .waits
+        .again
         .saturating_mul(1u32.checked_shl(known.generation).unwrap_or(u32::MAX))
-        .min(RELEASE * 3600);
+        .min(shared.waits.again.saturating_mul(3600));
     schedule(shared, store, ready, known, 0, delay).await
 }
 
@@ -229,7 +230,7 @@ fn copy(
         envelope,
         to: Destination::Queue(shared.name.clone()),
         due: Some(due),
-        attention: now + YOUNG,
+        attention: now + shared.waits.young,
         token: 0,
         alarm_sent: false,
         parked: None,

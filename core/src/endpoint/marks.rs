@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::clock::within;
-use crate::endpoint::settings::{MARK_DELAY, MARKS};
+use crate::endpoint::settings::MARKS;
 use crate::endpoint::shared::Shared;
 use crate::store::{PendingChange, UnitOfWork};
 
@@ -64,7 +64,7 @@ pub(crate) async fn flush_marks(shared: &Shared) {
         }
         if !shared.marks.is_full() {
             // Fuller than one commit carries, or older than a moment, whichever comes first.
-            within(&*shared.clock, MARK_DELAY, async {
+            within(&*shared.clock, shared.waits.mark_delay, async {
                 while !shared.marks.is_full() {
                     shared.marks.notify.notified().await;
                 }
@@ -78,7 +78,7 @@ pub(crate) async fn flush_marks(shared: &Shared) {
             tracing::warn!(%error, "could not write down what was sent; it is sent again under the same ids");
             shared
                 .clock
-                .sleep_until(shared.clock.now() + crate::endpoint::settings::RELEASE)
+                .sleep_until(shared.clock.now() + shared.waits.again)
                 .await;
         }
     }

@@ -362,7 +362,10 @@ async fn send_all(shared: &Shared, mut left: Vec<PendingRow>) {
                 .is_none_or(|result| result.is_err_and(|error| error.is_retryable()))
         });
         if !left.is_empty() {
-            shared.clock.sleep_until(shared.clock.now() + RELEASE).await;
+            shared
+                .clock
+                .sleep_until(shared.clock.now() + shared.waits.again)
+                .await;
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{Timestamp, within};
 use crate::endpoint::dispatcher::Entry;
-use crate::endpoint::settings::{CLAIM, LEASE, RELEASE};
+use crate::endpoint::settings::CLAIM;
 use crate::endpoint::shared::Shared;
 use crate::store::{PendingChange, PendingKind, PendingRow, Store};
 
@@ -84,19 +84,19 @@ async fn claim(shared: &Shared, store: &dyn Store, fire: &tokio::sync::mpsc::Sen
     let answer = within(
         &*shared.clock,
         shared.settings.call_limit,
-        store.claim_due(now, LEASE, CLAIM),
+        store.claim_due(now, shared.waits.lease, CLAIM),
     )
     .await;
     let claimed = match answer {
         Some(Ok(claimed)) => claimed,
         Some(Err(error)) => {
             tracing::warn!(%error, "could not look for due work; trying again");
-            shared.relay.look_at(now + RELEASE);
+            shared.relay.look_at(now + shared.waits.again);
             return;
         }
         None => {
             tracing::warn!("the store did not answer in time; trying again");
-            shared.relay.look_at(now + RELEASE);
+            shared.relay.look_at(now + shared.waits.again);
             return;
         }
     };
@@ -107,7 +107,7 @@ async fn claim(shared: &Shared, store: &dyn Store, fire: &tokio::sync::mpsc::Sen
         shared.relay.look_at(next);
     }
     for row in claimed.rows {
-        shared.relay.look_at(now + LEASE);
+        shared.relay.look_at(now + shared.waits.lease);
         relay_row(shared, now, row, fire).await;
     }
 }

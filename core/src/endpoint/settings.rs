@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::recoverability::RetryPolicy;
 use crate::transport::Declare;
 
 /// Everything about an endpoint that can be set and is not code.
+///
+/// Times are those of the endpoint's clock, but for the ones that are about the world outside, and say so: a clock that
+/// runs a thousand times as fast does not make a broker faster ([`Clock::of_real`]).
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The most messages handled at once.
@@ -19,13 +23,13 @@ pub struct Settings {
     pub retention: Duration,
     /// How often a message is put off that nothing takes yet: first after a second, then after twice as long each time.
     pub not_yet_rounds: u32,
-    /// A timeout that is overdue by more than this fires without the broker.
+    /// A timeout that is overdue by more than this, in real time, fires without the broker.
     pub grace: Duration,
-    /// The longest that one attempt of a handler may take.
+    /// The longest that one attempt of a handler may take, in real time.
     pub handler_limit: Duration,
-    /// The longest that one call of the store or the transport may take.
+    /// The longest that one call of the store or the transport may take, in real time.
     pub call_limit: Duration,
-    /// How long a stop waits for messages being handled.
+    /// How long a stop waits for messages being handled, in real time.
     pub stop_limit: Duration,
     /// With more committed messages than this not yet at the broker, none are taken in.
     pub backlog: usize,
@@ -35,9 +39,9 @@ pub struct Settings {
     pub declare: Declare,
     /// Limits on messages.
     pub limits: Limits,
-    /// How often a store that several processes share is asked for due work.
+    /// How often a store that several processes share is asked for due work, in real time.
     pub poll_interval: Duration,
-    /// How often what is no longer needed is removed from the store.
+    /// How often what is no longer needed is removed from the store, in real time.
     pub purge_interval: Duration,
 }
 
@@ -63,16 +67,10 @@ impl Default for Settings {
     }
 }
 
-/// How long a row is left to the sender that committed it before the relay sends it.
-pub(crate) const YOUNG: Duration = Duration::from_secs(5);
-/// How long a claim of the relay lasts.
-pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// The most rows that the relay claims at once.
 pub(crate) const CLAIM: usize = 256;
 /// The most marks that one commit carries.
 pub(crate) const MARKS: usize = 512;
-/// The longest that a mark waits for a commit to ride along with.
-pub(crate) const MARK_DELAY: Duration = Duration::from_millis(50);
 /// Timeouts fire so long after their instant at the earliest: messages of the same instant come first.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// How often a lost race is run again before it counts as a failure.
@@ -82,7 +80,53 @@ pub(crate) const RELEASE: Duration = Duration::from_secs(1);
 /// How far ahead anything may be due.
 pub(crate) const FARTHEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
+/// How long the endpoint's own parts wait for each other, in the time of its clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// How long a row is left to the sender that committed it before the relay sends it.
+    pub(crate) young: Duration,
+    /// How long a claim of the relay lasts.
+    pub(crate) lease: Duration,
+    /// The longest that a mark waits for a commit to ride along with.
+    pub(crate) mark_delay: Duration,
+    /// How long to wait before what failed outside is tried again.
+    pub(crate) again: Duration,
+}
+
+impl Waits {
+    /// The defaults, which are in real time.
+    pub(crate) fn on(clock: &dyn Clock) -> Self {
+        Self {
+            young: on(clock, Duration::from_secs(5)),
+            lease: on(clock, Duration::from_secs(30)),
+            mark_delay: on(clock, Duration::from_millis(50)),
+            again: on(clock, RELEASE),
+        }
+    }
+}
+
+/// So much real time, on this clock.
+fn on(clock: &dyn Clock, real: Duration) -> Duration {
+    clock.of_real(real).min(FARTHEST)
+}
+
 impl Settings {
+    /// The same in the time of `clock`: what is about calls of the broker and the store is in real time, and a clock that
+    /// runs faster would cut them short.
+    pub(crate) fn on(mut self, clock: &dyn Clock) -> Self {
+        for limit in [
+            &mut self.grace,
+            &mut self.handler_limit,
+            &mut self.call_limit,
+            &mut self.stop_limit,
+            &mut self.poll_interval,
+            &mut self.purge_interval,
+        ] {
+            *limit = on(clock, *limit);
+        }
+        self
+    }
+
     /// What can't work, each with the line that mends it.
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();

@@ -15,7 +15,7 @@ use crate::endpoint::locks::KeyedLocks;
 use crate::endpoint::marks::Marks;
 use crate::endpoint::registry::Registry;
 use crate::endpoint::relay::RelaySignal;
-use crate::endpoint::settings::Settings;
+use crate::endpoint::settings::{Settings, Waits};
 use crate::endpoint::stats::Counters;
 use crate::ids::Randomness;
 use crate::pipeline::PipelineStep;
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) error_queue: Address,
     pub(crate) host: String,
     pub(crate) settings: Settings,
+    pub(crate) waits: Waits,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) codec: Arc<dyn Codec>,
