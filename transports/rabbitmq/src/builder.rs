@@ -159,7 +159,7 @@ impl RabbitMqBuilder {
             frame_bytes: Arc::clone(&frame_bytes),
             backoff: backoff.clone(),
         });
-        let publisher = publisher
+        let (publisher, publishing) = publisher
             .await
             .map_err(|fault| fault.while_doing("connect to the broker"))?;
         let consumers = Arc::new(ConsumerSettings {
@@ -168,6 +168,7 @@ impl RabbitMqBuilder {
             backoff,
             link: tokio::sync::Mutex::new(None),
             plan: Mutex::new(Plan::default()),
+            closed: AtomicBool::new(false),
         });
         Ok(RabbitMq {
             target,
@@ -176,6 +177,7 @@ impl RabbitMqBuilder {
             max_body: self.max_body,
             clock: self.clock,
             publisher: Mutex::new(Some(publisher)),
+            publishing: tokio::sync::Mutex::new(Some(publishing)),
             consumers,
             create,
             health,

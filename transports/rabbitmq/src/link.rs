@@ -133,11 +133,12 @@ impl Link {
     }
 
     /// Says good-bye to the broker, and cuts when that takes too long.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(&self) {
         let close = self.connection.close(200, "closed".into());
         if let Err(fault) = within(self.timing.close, "closing", close).await {
             tracing::debug!(reason = fault.text, "the connection did not close in good order");
         }
+        self.tap.cut();
     }
 }
 

@@ -127,6 +127,17 @@ pub(crate) fn incoming(properties: BasicProperties, body: Vec<u8>, redelivered: 
     )
 }
 
+/// Properties as they came, but for what the broker added on the way.
+pub(crate) fn without_the_brokers_own(properties: BasicProperties) -> BasicProperties {
+    let mut table = FieldTable::default();
+    for (name, value) in properties.headers().iter().flatten() {
+        if !is_brokers_own(name.as_str()) {
+            table.insert(name.clone(), value.clone());
+        }
+    }
+    properties.with_headers(table)
+}
+
 fn has_property(name: &str) -> bool {
     [
         headers::CONTENT_TYPE,

@@ -18,7 +18,7 @@ use longhaul_core::{
         Transport, TransportError, TransportErrorKind,
     },
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     builder::RabbitMqBuilder,
@@ -56,6 +56,8 @@ pub struct RabbitMq {
     pub(crate) max_body: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) publisher: Mutex<Option<Publisher>>,
+    /// The publisher's task.
+    pub(crate) publishing: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     pub(crate) consumers: Arc<ConsumerSettings>,
     pub(crate) create: Arc<AtomicBool>,
     pub(crate) health: Arc<HealthBoard>,
@@ -79,77 +81,34 @@ impl RabbitMq {
         RabbitMqBuilder::new(uri.into())
     }
 
-    /// The delay levels that this transport uses.
-    pub fn delays(&self) -> &DelayTopology {
-        &self.delays
-    }
-
-    /// Creates the delay levels: exchanges, queues and bindings. Safe to repeat.
-    ///
-    /// # Errors
-    ///
-    /// Something exists with other arguments, access is refused, or the broker can't be reached.
-    pub async fn create_delays(&self) -> Result<(), TransportError> {
-        let link = self.open("delays").await?;
-        let created = Declarer::new(&link, &self.target.timing)
-            .create(&self.delays.plan())
-            .await;
-        link.close().await;
-        created
-    }
-
-    /// Checks that the delay levels exist with the right arguments, and says how many messages wait in each queue.
-    ///
-    /// Bindings can't be read over AMQP: they are not checked.
-    ///
-    /// # Errors
-    ///
-    /// All that is missing or different, together; or the broker can't be reached.
-    pub async fn verify_delays(&self) -> Result<Vec<(String, u32)>, TransportError> {
-        let link = self.open("delays").await?;
-        let found = self.look_at_delays(&link).await;
-        link.close().await;
-        found
-    }
-
-    async fn look_at_delays(&self, link: &Link) -> Result<Vec<(String, u32)>, TransportError> {
-        let mut declarer = Declarer::new(link, &self.target.timing);
-        let plan = self.delays.plan();
-        declarer.verify(&plan).await?;
-        let mut depths = Vec::with_capacity(plan.queues.len());
-        for queue in plan.queues {
-            let look = declarer.look_at(&queue.name).await;
-            let (messages, _) =
-                look.map_err(|fault| fault.while_doing(&format!("look at the queue `{}`", queue.name)))?;
-            depths.push((queue.name, messages));
-        }
-        Ok(depths)
-    }
-
-    /// Queues that the broker takes nothing for, by name: they are full, or were declared and have no leader.
-    pub fn refusing(&self) -> HashMap<String, Refusing> {
-        self.refusing
+    pub(crate) fn publisher(&self) -> Option<Publisher> {
+        self.publisher
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Ends both connections in good order. Receivers should be closed before.
+    /// Ends both connections in good order. Receivers should be closed before: those that are left end.
     pub async fn close(&self) {
-        drop(
-            self.publisher
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let link = self.consumers.link.lock().await.take();
-        if let Some(link) = link.and_then(Arc::into_inner) {
-            link.close().await;
+        let publisher = self
+            .publisher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // The task ends when nobody can hand it anything any more.
+        drop(publisher);
+        self.consumers.close().await;
+        let publishing = self.publishing.lock().await.take();
+        if let Some(publishing) = publishing {
+            let limit = self.target.timing.confirm + self.target.timing.close;
+            if tokio::time::timeout(limit, publishing).await.is_err() {
+                tracing::warn!("what was still being published did not end in time");
+            }
         }
     }
 
     /// A connection for a moment, which no alarm blocks, since nothing is published on it.
-    async fn open(&self, purpose: &str) -> Result<Link, TransportError> {
+    pub(crate) async fn open(&self, purpose: &str) -> Result<Link, TransportError> {
         let link = Link::open(&self.target, purpose, 0).await;
         link.map_err(|fault| fault.while_doing("connect to the broker"))
     }
@@ -301,14 +260,7 @@ impl Transport for RabbitMq {
     }
 
     async fn dispatch(&self, batch: &[Dispatch]) -> Vec<Outcome> {
-        let publisher = self
-            .publisher
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(publisher) = publisher else {
-            let closed =
-                || TransportError::new(TransportErrorKind::Closed, "publish: the transport was closed");
+        let Some(publisher) = self.publisher() else {
             return batch.iter().map(|_| Err(closed())).collect();
         };
         let mut refused = Vec::with_capacity(batch.len());
@@ -382,6 +334,13 @@ fn check_names(plan: &Plan) -> Result<(), TransportError> {
         return Err(TransportError::new(TransportErrorKind::Configuration, fault));
     }
     Ok(())
+}
+
+pub(crate) fn closed() -> TransportError {
+    TransportError::new(
+        TransportErrorKind::Closed,
+        "publish: the transport was closed; connect a new one",
+    )
 }
 
 fn invalid(text: String) -> TransportError {

@@ -14,7 +14,7 @@ use longhaul_core::{
     clock::{Clock, Timestamp},
     transport::{TransportError, TransportErrorKind},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     BATCHES, Batch, Outcome, Outgoing, Publisher, Route, WINDOW_BYTES, WINDOW_MESSAGES, outcome,
@@ -68,7 +68,7 @@ const MOST_REFUSING: usize = 1000;
 /// # Errors
 ///
 /// The first connection can't be made.
-pub(crate) async fn start(settings: Settings) -> Result<Publisher, Fault> {
+pub(crate) async fn start(settings: Settings) -> Result<(Publisher, JoinHandle<()>), Fault> {
     let session = Session::open(&settings.target, 0).await?;
     settings.connected(&session);
     let (sender, batches) = mpsc::channel(BATCHES);
@@ -78,8 +78,7 @@ pub(crate) async fn start(settings: Settings) -> Result<Publisher, Fault> {
         next: None,
         attempts: 0,
     };
-    tokio::spawn(task.run(Some(session)));
-    Ok(Publisher(sender))
+    Ok((Publisher(sender), tokio::spawn(task.run(Some(session)))))
 }
 
 struct Task {

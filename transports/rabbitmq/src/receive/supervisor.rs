@@ -2,7 +2,10 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,17 +46,35 @@ pub(crate) struct ConsumerSettings {
     pub(crate) link: tokio::sync::Mutex<Option<Arc<Link>>>,
     /// What to declare again before consuming again; empty where nothing may be created.
     pub(crate) plan: Mutex<Plan>,
+    /// The transport was closed: no consumer starts again.
+    pub(crate) closed: AtomicBool,
 }
 
 impl ConsumerSettings {
     async fn link(&self) -> Result<Arc<Link>, Fault> {
         let mut link = self.link.lock().await;
+        if self.is_closed() {
+            return Err(Fault::lost("the transport was closed"));
+        }
         if let Some(live) = link.as_ref().filter(|link| link.is_up()) {
             return Ok(Arc::clone(live));
         }
         let live = Arc::new(Link::open(&self.target, "consume", 0).await?);
         *link = Some(Arc::clone(&live));
         Ok(live)
+    }
+
+    /// Ends the connection; consumers end with it.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let link = self.link.lock().await.take();
+        if let Some(link) = link {
+            link.close().await;
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn plan(&self) -> Plan {
@@ -76,6 +97,10 @@ pub(crate) async fn start(
     options: ReceiverOptions,
 ) -> Result<QueueReceiver, TransportError> {
     let doing = format!("consume the queue `{queue}`");
+    if settings.is_closed() {
+        let text = format!("{doing}: the transport was closed; connect a new one");
+        return Err(TransportError::new(TransportErrorKind::Closed, text));
+    }
     let link = settings
         .link()
         .await
@@ -207,6 +232,9 @@ impl Supervisor {
                     Err(fault) => fault,
                 },
             };
+            if self.settings.is_closed() {
+                return Ok(None);
+            }
             tracing::warn!(
                 queue = self.queue,
                 reason = fault.text,

@@ -1,13 +1,16 @@
 //! Delayed messages on a real broker.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use longhaul_core::{
     address::Address,
     clock::{Clock, SystemClock, Timestamp},
     transport::{Accepted, Declare, Receiver, ReceiverOptions, Topology, Transport, TransportErrorKind},
 };
-use longhaul_rabbitmq::RabbitMq;
+use longhaul_rabbitmq::{RabbitMq, Redelivered};
 
 use crate::support::{
     messages::{due, next, send},
@@ -174,9 +177,25 @@ async fn when_the_destination_is_deleted_meanwhile_its_messages_are_kept_aside_a
             (raw.look(&aside).await == Some((200, 0))).then_some(())
         })
         .await;
-        let kept = raw.get(&aside).await.unwrap();
-        let (_, address) = transport.delays().parse(kept.routing_key.as_str()).unwrap();
-        assert_eq!(address, gone.as_str());
+        let still = transport.redeliver_undeliverable(10).await.unwrap();
+        assert_eq!(still, Redelivered { sent: 0, left: 10 });
+        with_delays(&transport, &[&gone]).await;
+        let sent = transport.redeliver_undeliverable(1000).await.unwrap();
+        assert_eq!(sent, Redelivered { sent: 200, left: 0 });
+        let mut receiver = self::receiver(&transport, &gone).await;
+        let mut ids = HashSet::new();
+        for _ in 0..200 {
+            let got = next(&mut receiver).await;
+            assert!(ids.insert(got.id.clone()));
+            assert!(
+                got.incoming
+                    .headers
+                    .iter()
+                    .all(|(name, _)| !name.starts_with("x-"))
+            );
+            got.done().await;
+        }
+        assert_eq!(raw.look(&aside).await, Some((0, 0)));
     })
     .await;
 }

@@ -218,14 +218,37 @@ async fn when_a_dispatch_is_given_up_the_messages_are_not_lost_among_others() {
 }
 
 #[tokio::test]
-async fn when_the_transport_is_closed_it_says_so() {
+async fn when_the_transport_is_closed_it_says_so_and_its_connections_are_gone() {
     scratch(async |scratch| {
         let (transport, queue) = scratch.with_queue("in").await;
-        transport.close().await;
+        let mut receiver = transport
+            .receiver(&queue, ReceiverOptions::default())
+            .await
+            .unwrap();
+        soon("the end", transport.close()).await;
         assert_eq!(
             send(&transport, to(&queue, "1")).await,
             Err(TransportErrorKind::Closed)
         );
+        let ended = soon("the end", receiver.receive())
+            .await
+            .expect_err("it is closed");
+        assert_eq!(ended.kind(), TransportErrorKind::Closed);
+        let again = transport
+            .receiver(&queue, ReceiverOptions::default())
+            .await
+            .expect_err("it is closed");
+        assert_eq!(again.kind(), TransportErrorKind::Closed);
+        let health = transport.health();
+        assert!(matches!(
+            *health.borrow(),
+            longhaul_core::transport::Health::Disconnected(_)
+        ));
+        let raw = Raw::connect().await;
+        crate::support::until("no consumer", async || {
+            (raw.look(queue.as_str()).await == Some((0, 0))).then_some(())
+        })
+        .await;
     })
     .await;
 }
