@@ -62,33 +62,41 @@ impl<'a> Declarer<'a> {
         Ok(())
     }
 
-    /// Checks exchanges and queues, creating nothing, and lists all that is wrong together.
+    /// Checks exchanges and queues, creating nothing, and lists all that is wrong together. Returns what can't be
+    /// checked: arguments are compared by declaring again, for which the user may have no right.
     ///
     /// Bindings can't be read over AMQP.
-    pub(crate) async fn verify(&mut self, plan: &Plan) -> Result<(), TransportError> {
-        let mut problems = Vec::new();
+    pub(crate) async fn verify(&mut self, plan: &Plan) -> Result<Vec<String>, TransportError> {
+        let (mut problems, mut unverified) = (Vec::new(), Vec::new());
         let exchanges = plan.exchanges.iter().map(Object::Exchange);
         for object in exchanges.chain(plan.queues.iter().map(Object::Queue)) {
-            let channel = self
-                .channel()
-                .await
-                .map_err(|fault| fault.while_doing("open a channel"))?;
-            match within(self.timing.answer, "a check", object.verify(&channel)).await {
-                Ok(()) => {}
+            match self.verify_one(object).await {
+                Ok(true) => {}
+                Ok(false) => unverified.push(format!("arguments of {}", object.name())),
                 Err(fault) if fault.is_lasting() => {
-                    problems.push(format!("{}: {}", object.name(), fault.text))
+                    problems.push(format!("{}: {}", object.name(), fault.text));
                 }
                 Err(fault) => return Err(fault.while_doing(&format!("check {}", object.name()))),
             }
         }
         if problems.is_empty() {
-            return Ok(());
+            return Ok(unverified);
         }
         let list = problems.join("; ");
         Err(TransportError::new(
             TransportErrorKind::Topology,
             format!("find everything as it should be: {list}. Create what is missing with Declare::Declare"),
         ))
+    }
+
+    /// Whether it exists as it should: `false` where its arguments can't be compared.
+    async fn verify_one(&mut self, object: Object<'_>) -> Result<bool, Fault> {
+        let channel = self.channel().await?;
+        within(self.timing.answer, "a check", object.look(&channel)).await?;
+        match within(self.timing.answer, "a check", object.declare(&channel)).await {
+            Err(fault) if fault.kind == FaultKind::Denied => Ok(false),
+            compared => compared.map(|()| true),
+        }
     }
 
     /// How many messages and consumers a queue has.

@@ -284,3 +284,78 @@ fn value_bytes(value: &AMQPValue) -> usize {
         _ => 8,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use longhaul_core::{envelope::read, headers::Headers, ids::MessageId, limits::Limits};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FRAME_BYTES: usize = 128 * 1024;
+
+    fn envelope(headers: Headers) -> Envelope {
+        Envelope::new(MessageId::new("id").unwrap(), headers, b"body".to_vec().into())
+    }
+
+    #[test]
+    fn when_headers_do_not_fit_into_a_frame_the_message_is_refused() {
+        let wide = (0..20).map(|number| (format!("h{number}"), "x".repeat(8000)));
+        let refused = outgoing(&envelope(wide.collect()), FRAME_BYTES);
+        assert!(matches!(refused, Err(Misfit::TooLarge { bytes: 160_000.., most }) if most < FRAME_BYTES));
+        let long = envelope(Headers::from_iter([("n".repeat(250), "x")]));
+        assert_eq!(outgoing(&long, FRAME_BYTES), Err(Misfit::LongName(250)));
+    }
+
+    #[test]
+    fn when_the_broker_counts_deliveries_the_higher_count_is_the_hint() {
+        let mut table = FieldTable::default();
+        table.insert("x-delivery-count".into(), AMQPValue::LongLongInt(2));
+        table.insert("x-acquired-count".into(), AMQPValue::LongLongInt(7));
+        let counted = BasicProperties::default().with_headers(table);
+        assert_eq!(incoming(counted, Vec::new(), true).1, 7);
+        assert_eq!(incoming(BasicProperties::default(), Vec::new(), true).1, 1);
+        assert_eq!(incoming(BasicProperties::default(), Vec::new(), false).1, 0);
+    }
+
+    /// Names that the broker acts on, that have a property of their own, and any others.
+    fn name() -> impl Strategy<Value = String> {
+        let odd = [
+            "CC",
+            "BCC",
+            "x-death",
+            "x-first-death-queue",
+            "x-delivery-count",
+            "longhaul.escaped.CC",
+        ];
+        let own = [
+            headers::CONTENT_TYPE,
+            headers::TYPE,
+            headers::CORRELATION,
+            headers::REPLY_TO,
+            headers::TIME_SENT,
+        ];
+        prop_oneof![
+            prop::sample::select(odd.to_vec()).prop_map(str::to_owned),
+            prop::sample::select(own.to_vec()).prop_map(str::to_owned),
+            "\\PC{1,20}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_headers_they_come_back_as_they_were_and_so_they_do_when_passed_on(
+            pairs in proptest::collection::vec((name(), "\\PC{0,300}"), 0..20),
+        ) {
+            let sent = envelope(pairs.into_iter().collect());
+            let mut properties = outgoing(&sent, FRAME_BYTES).unwrap();
+            for _ in 0..2 {
+                prop_assert_eq!(properties.message_id().as_ref().map(ShortString::as_str), Some("id"));
+                let (came, _) = incoming(properties, b"body".to_vec(), false);
+                let came = read(&came, &Limits::default()).unwrap();
+                prop_assert_eq!(&came, &sent);
+                properties = outgoing(&came, FRAME_BYTES).unwrap();
+            }
+        }
+    }
+}

@@ -136,7 +136,7 @@ impl RabbitMq {
             .map(|binding| format!("binding from {}", binding.source));
         if mode == Declare::Verify {
             report.unverified.extend(bindings);
-            declarer.verify(&plan).await?;
+            report.unverified.extend(declarer.verify(&plan).await?);
             return Ok(report);
         }
         report.present.extend(bindings);

@@ -38,14 +38,13 @@ impl Object<'_> {
         }
     }
 
-    /// Checks that it exists, and that it is equal. A binding can't be looked at.
-    pub(super) async fn verify(self, channel: &Channel) -> Result<(), lapin::Error> {
+    /// Checks that it exists, whatever its arguments. A binding can't be looked at.
+    pub(super) async fn look(self, channel: &Channel) -> Result<(), lapin::Error> {
         match self {
-            Self::Exchange(exchange) => passive_exchange(channel, exchange).await?,
-            Self::Queue(queue) => drop(passive_queue(channel, &queue.name).await?),
-            Self::Binding(_) => return Ok(()),
+            Self::Exchange(exchange) => passive_exchange(channel, exchange).await,
+            Self::Queue(queue) => passive_queue(channel, &queue.name).await.map(drop),
+            Self::Binding(_) => Ok(()),
         }
-        self.declare(channel).await
     }
 }
 

@@ -270,6 +270,39 @@ async fn when_acknowledgements_are_lost_on_their_way_the_messages_come_again() {
 }
 
 #[tokio::test]
+async fn when_the_network_is_silent_both_sides_notice_by_the_heartbeat_and_start_again() {
+    scratch(async |scratch| {
+        let (direct, queue) = scratch.with_queue("in").await;
+        let proxy = Proxy::start().await;
+        let url = format!("{}?heartbeat=1", proxy.url);
+        let transport = scratch.builder_at(&url).timing(quick()).connect().await.unwrap();
+        fill(&direct, &queue, 1).await;
+        let mut receiver = transport.receiver(&queue, prefetch(5)).await.unwrap();
+        let held = next(&mut receiver).await;
+        let mut health = transport.health();
+        proxy.set(Mode::Lost);
+        soon("the loss", held.settlement.lease_lost()).await;
+        soon(
+            "a bad health",
+            health.wait_for(|health| matches!(health, Health::Disconnected(_))),
+        )
+        .await
+        .unwrap();
+        proxy.set(Mode::Pass);
+        let again = next(&mut receiver).await;
+        assert_eq!(again.id, held.id);
+        again.done().await;
+        soon(
+            "a good health",
+            health.wait_for(|health| *health == Health::Connected),
+        )
+        .await
+        .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn when_nobody_answers_health_says_so_every_call_ends_and_no_threads_are_left_behind() {
     scratch(async |scratch| {
         let (_, queue) = scratch.with_queue("in").await;

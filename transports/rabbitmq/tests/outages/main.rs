@@ -12,4 +12,5 @@ mod support;
 
 mod alarms;
 mod brokers;
+mod orders;
 mod restarts;

@@ -20,6 +20,8 @@ pub(crate) enum Mode {
     LostToBroker,
     /// They are lost on their way to the client.
     LostToClient,
+    /// They are lost both ways, and nobody is told.
+    Lost,
     /// Connections are accepted, and nobody answers.
     Silent,
     /// Connections are closed as soon as they are made.
@@ -115,7 +117,7 @@ async fn serve(client: TcpStream, broker: &str, mut mode: watch::Receiver<Mode>)
     match now {
         Mode::Refuse => return,
         Mode::Silent => drop(mode.wait_for(|mode| *mode != Mode::Silent).await),
-        Mode::Pass | Mode::LostToBroker | Mode::LostToClient => {}
+        Mode::Pass | Mode::LostToBroker | Mode::LostToClient | Mode::Lost => {}
     }
     let Ok(server) = TcpStream::connect(broker).await else {
         return;
@@ -137,7 +139,8 @@ async fn copy(
     while let Ok(count) = from.read(&mut buffer).await
         && count > 0
     {
-        if *mode.borrow() != lost && to.write_all(&buffer[..count]).await.is_err() {
+        let now = *mode.borrow();
+        if now != lost && now != Mode::Lost && to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }
