@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul::endpoint::{EndpointBuilder, Settings};
+use longhaul::endpoint::EndpointBuilder;
 use longhaul::prelude::*;
 use longhaul::store::Persistence;
 use longhaul::transport::Transport;
@@ -15,6 +15,8 @@ use crate::saga::OrderSaga;
 
 /// Longer than any event can come after the order that it is for.
 const REMEMBER: Duration = Duration::from_secs(100 * 366 * 86_400);
+/// How often what is no longer needed is removed.
+const RARELY: Duration = Duration::from_secs(30 * 86_400);
 
 /// The endpoints.
 pub(crate) struct Cast {
@@ -32,14 +34,15 @@ impl Cast {
         store: &P,
         ledger: Ledger,
         transit: Arc<Transit>,
-        speed: f64,
     ) -> anyhow::Result<Self> {
         let storeless = async |name: &str| -> anyhow::Result<EndpointBuilder> {
             Ok(Endpoint::builder(format!("marketplace.{name}"))
                 .transport(connect().await?)
                 .clock(clock.clone())
                 .error_queue("marketplace.errors")
-                .settings(|settings| adapt(settings, speed)))
+                .retention(REMEMBER)
+                // In virtual time ten minutes are over at once.
+                .settings(|settings| settings.purge_interval = RARELY))
         };
         let endpoint = async |name| anyhow::Ok(storeless(name).await?.persistence(store.clone()));
         let orders = endpoint("orders")
@@ -72,24 +75,4 @@ impl Cast {
             ledger,
         })
     }
-}
-
-/// The limits of endpoints and their brokers are about real time, which is so many times as slow as theirs.
-fn adapt(settings: &mut Settings, speed: f64) {
-    let limits = [
-        &mut settings.grace,
-        &mut settings.handler_limit,
-        &mut settings.call_limit,
-        &mut settings.stop_limit,
-        &mut settings.poll_interval,
-        &mut settings.purge_interval,
-    ];
-    for limit in limits {
-        *limit = limit.mul_f64(speed.max(1.0));
-    }
-    // Years pass in minutes: what is rare in real time must not happen all the time.
-    settings.purge_interval = settings.purge_interval.max(Duration::from_secs(30 * 86_400));
-    settings.retention = REMEMBER;
-    // An order that an event is for comes at most seconds later, but how many of this clock's seconds that is?
-    settings.not_yet_rounds = 30;
 }

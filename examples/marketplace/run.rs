@@ -143,7 +143,7 @@ impl Stage<'_> {
         }
         let run = async {
             let broker = self.embedded(Arc::new(clock.clone()))?;
-            let cast = self.cast(async || Ok(broker.clone()), &clock, 1.0).await?;
+            let cast = self.cast(async || Ok(broker.clone()), &clock).await?;
             self.perform(cast, &clock, None, std::future::pending()).await
         };
         time.try_block_on(run)?
@@ -158,7 +158,7 @@ impl Stage<'_> {
             let cast = match &plan.broker {
                 Broker::Embedded => {
                     let broker = self.embedded(Arc::new(clock.clone()))?;
-                    self.cast(async || Ok(broker.clone()), &clock, speed).await?
+                    self.cast(async || Ok(broker.clone()), &clock).await?
                 }
                 #[cfg(feature = "rabbitmq")]
                 Broker::RabbitMq { url } => {
@@ -169,7 +169,7 @@ impl Stage<'_> {
                             .connect()
                             .await?)
                     };
-                    self.cast(connect, &clock, speed).await?
+                    self.cast(connect, &clock).await?
                 }
             };
             let interrupt = async {
@@ -204,19 +204,18 @@ impl Stage<'_> {
         &self,
         connect: impl AsyncFn() -> anyhow::Result<T>,
         clock: &(impl Clock + Clone),
-        speed: f64,
     ) -> anyhow::Result<Cast> {
         match &self.data {
             Some(data) => {
                 let store = Sled::on(data.database().clone());
                 let ledger = Ledger::Disk(data.database().clone());
-                Cast::new(connect, clock, &store, ledger, Arc::clone(&self.transit), speed).await
+                Cast::new(connect, clock, &store, ledger, Arc::clone(&self.transit)).await
             }
             None => {
                 // Nothing outlives this process, so there is no use in being careful about it.
                 let store = Memory::pretending_durable();
                 let ledger = Ledger::Memory(Arc::default());
-                Cast::new(connect, clock, &store, ledger, Arc::clone(&self.transit), speed).await
+                Cast::new(connect, clock, &store, ledger, Arc::clone(&self.transit)).await
             }
         }
     }

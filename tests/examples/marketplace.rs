@@ -259,3 +259,30 @@ fn when_it_was_built_without_rabbitmq_it_says_so() {
         ran.stderr
     );
 }
+
+#[cfg(feature = "rabbitmq")]
+mod on_rabbitmq {
+    use super::*;
+
+    /// One run at a time: they share their queues.
+    #[test]
+    fn when_it_runs_on_rabbitmq_and_is_killed_it_comes_to_the_truth_all_the_same() {
+        let url = std::env::var("LONGHAUL_AMQP_URL").expect("set LONGHAUL_AMQP_URL or run ./test");
+        let sample = in_repository(SAMPLE);
+        let directory = directory();
+        let run = |orders: &Path| {
+            let program = marketplace(orders).env("LONGHAUL_AMQP_URL", &url);
+            program.args(["--broker", "rabbitmq"])
+        };
+        assert_eq!(figures(run(&sample), &directory), SAMPLE_FIGURES);
+
+        let orders = random_orders(60, 10, &directory);
+        let truth = figures(marketplace(&orders).args(["--truth"]), &directory);
+        let data = directory.path().join("data");
+        let run = || run(&orders).args(["--data".as_ref(), data.as_os_str()]);
+        for millis in [700, 1500, 2500] {
+            drop(run().run_for(Duration::from_millis(millis)));
+        }
+        assert_eq!(figures(run(), &directory), truth);
+    }
+}

@@ -56,6 +56,12 @@ impl Program {
         self
     }
 
+    #[cfg(feature = "rabbitmq")]
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub(crate) fn run(self) -> Ran {
