@@ -131,6 +131,7 @@ impl OrderSaga {
         Ok(())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of a saga's function")]
     fn on_deadline(&mut self, deadline: Deadline, ctx: &mut SagaContext<Self>) -> HandlerResult {
         match deadline {
             Deadline::Payment if !self.is_paid => ctx.compensate("not paid within a day"),

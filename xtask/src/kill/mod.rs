@@ -97,6 +97,7 @@ pub(crate) fn run(options: &KillOptions) -> anyhow::Result<bool> {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one run from beginning to end")]
 async fn check(options: &KillOptions) -> anyhow::Result<bool> {
     let is_embedded = options.broker == BrokerName::Embedded;
     ensure!(

@@ -53,6 +53,7 @@ impl Saga for OrderSaga {
 }
 
 impl OrderSaga {
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of a saga's function")]
     fn start(placed: PlaceOrder, ctx: &mut SagaContext<Self>) -> HandlerResult<Self> {
         let PlaceOrder { order, cents } = placed;
         ctx.send(ChargeCard { order, cents })
@@ -104,6 +105,7 @@ impl OrderSaga {
         Ok(())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of a saga's function")]
     fn on_deadline(&mut self, deadline: Deadline, ctx: &mut SagaContext<Self>) -> HandlerResult {
         match deadline {
             Deadline::Patience => ctx.compensate("the customer's patience ended"),

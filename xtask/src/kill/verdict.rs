@@ -101,6 +101,10 @@ impl Verdict {
         verdict
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one rule after the other, read from top to bottom"
+    )]
     fn judge(&mut self, evidence: &Evidence, order: u64, deeds: Deeds) {
         if !evidence.placed.contains(&order) {
             self.unexpected
@@ -337,7 +341,9 @@ mod tests {
             verdict.lost[0].starts_with("0 outcomes of the order 3"),
             "{verdict:?}"
         );
-        let verdict = verdict_after(|evidence| drop(evidence.entries.pop()));
+        let verdict = verdict_after(|evidence| {
+            evidence.entries.pop();
+        });
         assert_eq!(verdict.lost, ["0 parcels for the order 2, 1 wanted"]);
         let verdict = verdict_after(|evidence| {
             evidence.sagas.remove(&1);
