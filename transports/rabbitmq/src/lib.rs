@@ -44,8 +44,9 @@
 //!
 //! # What to know when running it
 //!
-//! - **Logs.** `lapin`, the client underneath, logs returned messages with their bodies at `WARN`, and the login at
-//!   `TRACE`. Set its target to `error` at most: `RUST_LOG=info,lapin=error`.
+//! - **Logs.** `lapin`, the client underneath, logs returned messages with their bodies at `WARN`, the login at `TRACE`,
+//!   and an error for every connection that is given up, which this crate reports too. Turn its target off:
+//!   `RUST_LOG=info,lapin=off`.
 //! - **Rights.** Declaring needs the right to configure; without it, prepare with `Declare::Assume` and let somebody
 //!   else create what [`plan`] lists. Sending delayed messages binds their queue, once per connection; without that
 //!   right it relies on the binding that the queue's owner has made.
