@@ -40,8 +40,8 @@ use crate::run::{Broker, Plan, Report, Speed};
 /// released, and an approval that still comes is refunded. One that is not there by its estimated time gets a voucher.
 #[derive(Parser)]
 #[command(after_help = "\
-Exit codes: 0 done; 1 a line of the file is not an order, or the run failed or did not come to the truth; 2 wrong usage,
-or the file can't be read.
+Exit codes: 0 done; 1 a line of the file is not an order, or the run failed or did not come to the truth; 2 wrong usage, or the \
+file can't be read.
 
 With --broker rabbitmq, LONGHAUL_AMQP_URL names the broker; amqp://localhost if unset.")]
 struct Options {
