@@ -16,6 +16,12 @@ use crate::{
     wire::{Socket, Wire, runtime},
 };
 
+/// The largest frame that is offered: what RabbitMQ offers too, unless it is told otherwise; the smaller one counts.
+///
+/// Without an offer lapin grows its buffers when it hears the broker's, and by that touches all of them: 16 MiB for our
+/// two connections, even if nothing ever happens.
+const FRAME_BYTES: u32 = 128 * 1024;
+
 /// Where to connect to, and how.
 pub(crate) struct Target {
     /// At least one; tried in turn.
@@ -211,6 +217,7 @@ fn amqp_uri(uri: &BrokerUri) -> amqp::AMQPUri {
         vhost: uri.vhost().to_owned(),
         query: amqp::AMQPQueryString {
             heartbeat: Some(heartbeat),
+            frame_max: Some(FRAME_BYTES),
             ..Default::default()
         },
     }
@@ -235,4 +242,16 @@ async fn observe(events: impl Stream<Item = Event>, tap: Tap, state: watch::Send
         }
     }
     drop(state.send_replace(LinkState::Down(why)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_an_idle_connection_is_to_stay_small_the_largest_frame_is_offered() {
+        let uri: BrokerUri = "amqp://localhost?heartbeat=7".parse().unwrap();
+        let query = amqp_uri(&uri).query;
+        assert_eq!((query.frame_max, query.heartbeat), (Some(FRAME_BYTES), Some(7)));
+    }
 }
