@@ -99,6 +99,7 @@ impl Handler<Remind> for Printer {
 async fn tell(session: &Session, clock: &ManualClock) -> Result<()> {
     let wait = |days: u32| clock.sleep_until(clock.now() + days * DAY);
     session.publish(CarBought { car: "red".into() }).await?;
+    clock.sleep_until(clock.now() + Duration::from_secs(60)).await;
     session.publish(CarBought { car: "blue".into() }).await?;
     wait(300).await;
     session.publish(CarServiced { car: "blue".into() }).await?;

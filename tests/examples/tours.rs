@@ -25,8 +25,8 @@ fn when_ten_years_pass_each_timeout_comes_on_its_day_and_a_moved_one_on_its_new_
             "2026-10-28  (the blue car was serviced)",
             "2027-01-01  red: service",
             "2027-10-28  blue: service",
-            "2036-01-01  blue: the guarantee ends",
             "2036-01-01  red: the guarantee ends",
+            "2036-01-01  blue: the guarantee ends",
         ]
     );
 }
