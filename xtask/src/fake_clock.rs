@@ -67,6 +67,9 @@ pub(crate) fn run(options: &FakeClockOptions) -> anyhow::Result<bool> {
         .out
         .clone()
         .unwrap_or_else(|| root.join(format!("docs/results/delays-under-fake-clock-{date}.md")));
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     std::fs::write(&out, text).with_context(|| format!("{} can't be written", out.display()))?;
     Ok(passed)
 }
