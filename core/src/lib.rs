@@ -27,6 +27,8 @@ pub mod limits;
 pub mod message;
 pub mod outbound;
 pub mod pipeline;
+#[cfg(feature = "simulation")]
+pub mod probe;
 pub mod reason;
 pub mod recoverability;
 pub mod signals;

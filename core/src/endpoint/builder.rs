@@ -10,6 +10,7 @@ use crate::address::Address;
 use crate::clock::{Clock, SystemClock, within};
 use crate::codec::{Codec, JsonCodec};
 use crate::endpoint::manifest;
+use crate::endpoint::probing::pass;
 use crate::endpoint::registry::Registry;
 use crate::endpoint::settings::{Settings, Waits};
 use crate::endpoint::shared::Shared;
@@ -40,6 +41,8 @@ pub struct EndpointBuilder {
     registry: Registry,
     settings: Settings,
     faults: Vec<String>,
+    #[cfg(feature = "simulation")]
+    probing: crate::endpoint::probing::Probing,
 }
 
 impl fmt::Debug for EndpointBuilder {
@@ -67,6 +70,8 @@ impl EndpointBuilder {
             registry: Registry::default(),
             settings: Settings::default(),
             faults: Vec::new(),
+            #[cfg(feature = "simulation")]
+            probing: crate::endpoint::probing::Probing::default(),
         }
     }
 
@@ -151,6 +156,13 @@ impl EndpointBuilder {
         self
     }
 
+    /// Watches the endpoint for a simulation.
+    #[cfg(feature = "simulation")]
+    pub fn probe(mut self, probe: impl crate::probe::Probe) -> Self {
+        self.probing.probe = Some(Arc::new(probe));
+        self
+    }
+
     /// Changes any of the settings.
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -211,7 +223,9 @@ impl EndpointBuilder {
         let store = match &self.persistence {
             None => None,
             Some(persistence) => {
+                pass!(self, Before OpenStore);
                 let opened = within(&*self.clock, limit, persistence.open(&name)).await;
+                pass!(self, After OpenStore);
                 let opened = opened
                     .ok_or_else(|| EndpointError::store("open the store: it did not answer in time"))?;
                 Some(opened.map_err(|error| EndpointError::store(error.to_string()))?)
@@ -241,6 +255,8 @@ impl EndpointBuilder {
             relay: super::relay::RelaySignal::default(),
             counters: super::stats::Counters::default(),
             fatal: super::shared::Fatal::default(),
+            #[cfg(feature = "simulation")]
+            probing: self.probing,
         });
         prepare(&shared).await?;
         Ok(Endpoint::new(shared))
@@ -332,7 +348,9 @@ async fn prepare(shared: &Shared) -> Result<(), EndpointError> {
     let prepare = shared.transport.prepare(&topology, shared.settings.declare);
     // Declaring a whole topology is many calls.
     let limit = shared.settings.call_limit * 4;
+    pass!(shared, Before Prepare);
     let prepared = within(&*shared.clock, limit, prepare).await;
+    pass!(shared, After Prepare);
     let prepared = prepared.ok_or_else(|| {
         EndpointError::new(
             EndpointErrorKind::Transport,

@@ -10,8 +10,9 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::{Timestamp, within};
+use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::shared::Shared;
-use crate::ids::MessageId;
+use crate::ids::{MessageId, derived_message_id};
 use crate::store::{PendingChange, PendingKind, PendingRow};
 use crate::transport::{Accepted, Destination, Dispatch, TransportError, TransportErrorKind};
 
@@ -60,6 +61,22 @@ impl Entry {
         Self {
             dispatch,
             mark: Some(mark),
+            done: None,
+        }
+    }
+
+    /// What must never be done: only a mutant does.
+    pub(crate) fn renamed(mut self, now: Timestamp) -> Self {
+        let id = &self.dispatch.envelope.id;
+        self.dispatch.envelope.id = derived_message_id(&[id.as_str(), &now.to_string()], 0);
+        self
+    }
+
+    /// What must never be done: only a mutant does.
+    pub(crate) fn unwatched(dispatch: Dispatch) -> Self {
+        Self {
+            dispatch,
+            mark: None,
             done: None,
         }
     }
@@ -189,13 +206,29 @@ async fn send(shared: &Shared, batch: Vec<Entry>) {
         .into_iter()
         .map(|entry| (entry.dispatch, (entry.mark, entry.done)))
         .unzip();
+    if mutated!(MarkBeforeConfirm) {
+        for (mark, _) in &rest {
+            mark.iter()
+                .for_each(|mark| shared.marks.add(confirmed(shared, mark.clone())));
+        }
+    }
+    pass!(shared, Before Dispatch);
     let answer = within(
         &*shared.clock,
         shared.settings.call_limit,
         shared.transport.dispatch(&dispatches),
     )
     .await;
-    let mut results = answer.unwrap_or_default().into_iter();
+    pass!(shared, After Dispatch);
+    let mut results = answer.unwrap_or_default();
+    if mutated!(ConfirmOfAnother) && !results.is_empty() {
+        results.rotate_left(1);
+    }
+    if mutated!(PartialFailureIgnored) && results.first().is_some_and(Result::is_ok) {
+        results.fill_with(|| Ok(Accepted::Queued));
+    }
+    pass!(shared, Before NoteAnswers);
+    let mut results = results.into_iter();
     for (dispatch, (mark, done)) in dispatches.iter().zip(rest) {
         let result = results.next().unwrap_or_else(|| {
             Err(TransportError::new(
@@ -210,6 +243,7 @@ async fn send(shared: &Shared, batch: Vec<Entry>) {
         }
     }
     shared.queue.finished(count);
+    pass!(shared, After NoteAnswers);
 }
 
 fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Result<Accepted, TransportError>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::endpoint::arrival::{Ready, Rejected};
 use crate::endpoint::dispatcher::{Entry, send_and_wait};
+use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Ending;
 use crate::endpoint::shared::Shared;
 use crate::envelope::Envelope;
@@ -181,10 +182,18 @@ async fn schedule(
 ) -> Ending {
     let now = shared.clock.now();
     let generation = known.generation.saturating_add(1);
-    let next = InboxState::Scheduled {
-        generation,
-        attempts: known.attempts.saturating_add(made),
-        since: known.since.unwrap_or(now),
+    let next = if mutated!(AttemptsForgotten) {
+        InboxState::Scheduled {
+            generation: 0,
+            attempts: 0,
+            since: now,
+        }
+    } else {
+        InboxState::Scheduled {
+            generation,
+            attempts: known.attempts.saturating_add(made),
+            since: known.since.unwrap_or(now),
+        }
     };
     let row = copy(shared, ready.envelope(), now, delay, generation);
     let entry = Entry::of_row(&row);
@@ -197,7 +206,10 @@ async fn schedule(
         at: now,
     });
     work.pending.push(PendingChange::Add(Box::new(row)));
-    match shared.commit(store, work).await {
+    pass!(shared, Before ScheduleRetry);
+    let committed = shared.commit(store, work).await;
+    pass!(shared, After ScheduleRetry);
+    match committed {
         Ok(()) => {
             shared.queue.push([entry]);
             Ending::Settled
@@ -250,15 +262,15 @@ pub(crate) async fn retry_later_storeless(
     envelope.headers.set(headers::ATTEMPTS, made.to_string());
     let delay = delay.min(shared.longest_delay());
     let due = Some(shared.clock.now() + delay);
-    confirmed(
-        shared,
-        Dispatch {
-            envelope,
-            to: Destination::Queue(shared.name.clone()),
-            due,
-        },
-    )
-    .await
+    let retry = Dispatch {
+        envelope,
+        to: Destination::Queue(shared.name.clone()),
+        due,
+    };
+    pass!(shared, Before SendRetry);
+    let ending = confirmed(shared, retry).await;
+    pass!(shared, After SendRetry);
+    ending
 }
 
 async fn confirmed(shared: &Shared, dispatch: Dispatch) -> Ending {
@@ -291,7 +303,10 @@ pub(crate) async fn reject(shared: &Shared, rejected: &Rejected) -> Ending {
         pending: None,
         now: shared.clock.now(),
     };
-    match shared.load(store, &request).await {
+    pass!(shared, Before LookUpRejected);
+    let loaded = shared.load(store, &request).await;
+    pass!(shared, After LookUpRejected);
+    match loaded {
         Ok(loaded) if loaded.inbox == Some(InboxState::Done) => {
             shared.counters.duplicates.one();
             Ending::Settled
@@ -345,7 +360,10 @@ pub(crate) async fn give_up(
             reason: error.to_string(),
         });
     }
-    match shared.commit(store, work).await {
+    pass!(shared, Before NoteFailed);
+    let noted = shared.commit(store, work).await;
+    pass!(shared, After NoteFailed);
+    match noted {
         Ok(()) => Ending::Settled,
         Err(error) => {
             tracing::warn!(id = %ready.id(), %error, "could not note that a message is in the error queue; it is given back");
@@ -373,16 +391,18 @@ async fn to_error_queue(shared: &Shared, envelope: &Envelope, known: &Known, err
     headers.set(headers::ERROR_FIRST, known.since.unwrap_or(now).to_string());
     headers.set(headers::ERROR_LAST, now.to_string());
     headers.set(headers::ERROR_HOST, shared.host.as_str());
-    let to = Destination::Queue(shared.error_queue.clone());
-    let ending = confirmed(
-        shared,
-        Dispatch {
-            envelope,
-            to,
-            due: None,
-        },
-    )
-    .await;
+    let failed = Dispatch {
+        envelope,
+        to: Destination::Queue(shared.error_queue.clone()),
+        due: None,
+    };
+    if mutated!(ErrorAckFirst) {
+        shared.queue.push([Entry::unwatched(failed)]);
+        return Ending::Settled;
+    }
+    pass!(shared, Before MoveToErrors);
+    let ending = confirmed(shared, failed).await;
+    pass!(shared, After MoveToErrors);
     if ending == Ending::Settled {
         shared.counters.moved_to_errors.one();
     }

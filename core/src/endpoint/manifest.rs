@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::EndpointError;
+use crate::endpoint::probing::pass;
 use crate::endpoint::shared::Shared;
 use crate::ids::derived_message_id;
 use crate::store::{LoadRequest, RecordChange, RecordKey, StoreErrorKind, UnitOfWork};
@@ -74,6 +75,7 @@ pub(crate) async fn save(
         format: FORMAT,
         subscriptions: wanted,
     };
+    pass!(shared, Before SaveManifest);
     let body = serde_json::to_vec(&stored)
         .map_err(|error| EndpointError::store(format!("write the manifest of subscriptions: {error}")))?;
     let put = RecordChange::Put {
@@ -82,7 +84,7 @@ pub(crate) async fn save(
         body: Bytes::from(body),
         expires: None,
     };
-    match shared
+    let saved = shared
         .commit(
             store,
             UnitOfWork {
@@ -90,8 +92,9 @@ pub(crate) async fn save(
                 ..UnitOfWork::default()
             },
         )
-        .await
-    {
+        .await;
+    pass!(shared, After SaveManifest);
+    match saved {
         Ok(()) => Ok(()),
         // Another process of this endpoint starts at the same moment and writes the same.
         Err(error) if error.kind() == StoreErrorKind::Conflict => Ok(()),

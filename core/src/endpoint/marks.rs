@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::clock::within;
+use crate::endpoint::probing::pass;
 use crate::endpoint::settings::MARKS;
 use crate::endpoint::shared::Shared;
 use crate::store::{PendingChange, UnitOfWork};
@@ -74,7 +75,10 @@ pub(crate) async fn flush_marks(shared: &Shared) {
         if shared.marks.is_empty() {
             continue;
         }
-        if let Err(error) = shared.commit(store, UnitOfWork::default()).await {
+        pass!(shared, Before WriteMarks);
+        let written = shared.commit(store, UnitOfWork::default()).await;
+        pass!(shared, After WriteMarks);
+        if let Err(error) = written {
             tracing::warn!(%error, "could not write down what was sent; it is sent again under the same ids");
             shared
                 .clock

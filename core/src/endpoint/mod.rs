@@ -8,6 +8,7 @@ mod failing;
 mod locks;
 mod manifest;
 mod marks;
+mod probing;
 mod process;
 mod registry;
 mod relay;

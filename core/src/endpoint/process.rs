@@ -10,6 +10,7 @@ use crate::endpoint::arrival::{self, Arrival, Ready};
 use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::dispatcher::{send_and_wait, send_rows_and_wait};
 use crate::endpoint::failing::{self, Known};
+use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::settings::{CONFLICTS, RELEASE};
 use crate::endpoint::shared::Shared;
 use crate::handler::{HandlerError, HandlerResult, Received};
@@ -41,18 +42,32 @@ pub(crate) async fn process(
 ) {
     shared.counters.received.one();
     let lost = arrival.settlement.as_ref().map(Settlement::lease_lost);
+    let mut settlement = arrival.settlement;
+    if mutated!(AckBeforeCommit)
+        && let Some(settlement) = settlement.take()
+    {
+        drop(settlement.acknowledge().await);
+    }
     let ending = match read {
         Ok(ready) => handle(shared, ready, lost).await,
         Err(rejected) => failing::reject(shared, &rejected).await,
     };
-    let Some(settlement) = arrival.settlement else {
+    let Some(settlement) = settlement else {
         return;
     };
     let settled = match ending {
-        Ending::Settled => settlement.acknowledge().await,
+        Ending::Settled => {
+            pass!(shared, Before Acknowledge);
+            let settled = settlement.acknowledge().await;
+            pass!(shared, After Acknowledge);
+            settled
+        }
         Ending::GiveBack => {
             shared.counters.released.one();
-            settlement.release(RELEASE).await
+            pass!(shared, Before Release);
+            let settled = settlement.release(RELEASE).await;
+            pass!(shared, After Release);
+            settled
         }
     };
     match settled {
@@ -65,7 +80,9 @@ pub(crate) async fn process(
 type LeaseLost = futures_util::future::BoxFuture<'static, ()>;
 
 async fn handle(shared: &Arc<Shared>, ready: Ready<'_>, lost: Option<LeaseLost>) -> Ending {
+    pass!(shared, Before TakeTurn);
     ready.ticket.ready().await;
+    pass!(shared, After TakeTurn);
     let work = async {
         match shared.store.as_deref() {
             Some(store) => with_store(shared, store, &ready).await,
@@ -101,6 +118,7 @@ fn gate(ready: &Ready<'_>, loaded: &Loaded, begun: Option<InboxState>) -> Gate {
     }
     match loaded.inbox {
         None => Gate::Open(Known::default()),
+        Some(_) if mutated!(InboxIgnored) => Gate::Open(Known::from_state(loaded.inbox)),
         Some(InboxState::Done) => Gate::Duplicate,
         Some(InboxState::Failed { .. }) if !ready.is_replayed() => Gate::Duplicate,
         Some(InboxState::Failed { .. }) => Gate::Open(Known::from_state(loaded.inbox)),
@@ -226,7 +244,10 @@ async fn load(shared: &Shared, store: &dyn Store, ready: &Ready<'_>) -> Result<L
         pending: ready.row(),
         now: shared.clock.now(),
     };
-    shared.load(store, &request).await
+    pass!(shared, Before Load);
+    let loaded = shared.load(store, &request).await;
+    pass!(shared, After Load);
+    loaded
 }
 
 /// An alarm whose row is gone, moved or parked is stale; one that comes early leaves its row to the relay.
@@ -239,7 +260,7 @@ fn alarm_that_does_not_count(shared: &Shared, ready: &Ready<'_>, loaded: &Loaded
         return Some(Ending::Settled);
     };
     let due = row.due.unwrap_or(crate::clock::Timestamp::MIN);
-    if shared.clock.now() > due {
+    if shared.clock.now() > due || mutated!(AlarmTooEarly) {
         return None;
     }
     tracing::debug!(id = %row.id, %due, "an alarm came early; the store fires the timeout when its time has come");
@@ -271,15 +292,14 @@ async fn mark_started(
         next: Some(started),
         at: now,
     };
-    shared
-        .commit(
-            store,
-            UnitOfWork {
-                inbox: vec![change],
-                ..UnitOfWork::default()
-            },
-        )
-        .await?;
+    let work = UnitOfWork {
+        inbox: vec![change],
+        ..UnitOfWork::default()
+    };
+    pass!(shared, Before MarkStarted);
+    let marked = shared.commit(store, work).await;
+    pass!(shared, After MarkStarted);
+    marked?;
     known.state = Some(started);
     Ok(())
 }
@@ -300,13 +320,19 @@ async fn attempt(
     });
     if kept.len() < ready.takers.handlers.len() {
         // A conflict runs what is pure again, but never what an async handler has already done.
-        match run_handlers(shared, ready, &received).await {
+        pass!(shared, Before RunHandlers);
+        let ran = run_handlers(shared, ready, &received).await;
+        pass!(shared, After RunHandlers);
+        match ran {
             Ok(outbounds) => *kept = outbounds,
             Err(error) => return Attempt::Failed(error),
         }
     }
     let mut work = UnitOfWork::default();
-    let mut rows = match run_all(shared, ready, loaded, &received, kept, &mut work) {
+    pass!(shared, Before RunStateful);
+    let ran = run_all(shared, ready, loaded, &received, kept, &mut work);
+    pass!(shared, After RunStateful);
+    let mut rows = match ran {
         Ok(Some(rows)) => rows,
         Ok(None) => return Attempt::Absent,
         Err(error) => return Attempt::Failed(error),
@@ -329,7 +355,14 @@ async fn attempt(
     let waits = if durable { Vec::new() } else { rows.clone() };
     work.pending
         .extend(rows.into_iter().map(|row| PendingChange::Add(Box::new(row))));
-    match shared.commit(store, work).await {
+    pass!(shared, Before Commit);
+    let committed = if mutated!(InboxApart) {
+        commit_apart(shared, store, work).await
+    } else {
+        shared.commit(store, work).await
+    };
+    pass!(shared, After Commit);
+    match committed {
         Ok(()) => {}
         // After an unknown outcome the inbox is the witness.
         Err(error) if matches!(error.kind(), StoreErrorKind::Conflict | StoreErrorKind::Unknown) => {
@@ -342,11 +375,25 @@ async fn attempt(
     }
     shared.counters.handled.one();
     if durable {
+        pass!(shared, Before Enqueue);
         shared.queue.push(entries);
+        pass!(shared, After Enqueue);
     } else {
+        pass!(shared, Before SendOutputs);
         send_all(shared, waits).await;
+        pass!(shared, After SendOutputs);
     }
     Attempt::Committed
+}
+
+/// What must never be done: only a mutant does.
+async fn commit_apart(shared: &Shared, store: &dyn Store, mut work: UnitOfWork) -> Result<(), StoreError> {
+    let inbox = UnitOfWork {
+        inbox: std::mem::take(&mut work.inbox),
+        ..UnitOfWork::default()
+    };
+    shared.commit(store, work).await?;
+    shared.commit(store, inbox).await
 }
 
 /// With a store that is not durable: sends committed rows and waits until the broker has them all.
@@ -508,7 +555,9 @@ async fn storeless_attempt(
     ready: &Ready<'_>,
     received: &Arc<Received>,
 ) -> HandlerResult {
+    pass!(shared, Before RunHandlers);
     let outbounds = run_handlers(shared, ready, received).await?;
+    pass!(shared, After RunHandlers);
     let cause = Cause {
         incoming: Some(received),
         now: received.now,
@@ -518,7 +567,10 @@ async fn storeless_attempt(
     for outbound in outbounds {
         batch.extend(compose::dispatches(shared, cause, outbound)?);
     }
-    for result in send_and_wait(shared, batch).await {
+    pass!(shared, Before SendOutputs);
+    let results = send_and_wait(shared, batch).await;
+    pass!(shared, After SendOutputs);
+    for result in results {
         result.map_err(HandlerError::transient)?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{Timestamp, within};
 use crate::endpoint::dispatcher::Entry;
+use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::settings::CLAIM;
 use crate::endpoint::shared::Shared;
 use crate::store::{PendingChange, PendingKind, PendingRow, Store};
@@ -81,12 +82,17 @@ pub(crate) async fn relay(shared: &Shared, fire: &tokio::sync::mpsc::Sender<Over
 
 async fn claim(shared: &Shared, store: &dyn Store, fire: &tokio::sync::mpsc::Sender<Overdue>) {
     let now = shared.clock.now();
+    if mutated!(RelayOff) {
+        return;
+    }
+    pass!(shared, Before ClaimDue);
     let answer = within(
         &*shared.clock,
         shared.settings.call_limit,
         store.claim_due(now, shared.waits.lease, CLAIM),
     )
     .await;
+    pass!(shared, After ClaimDue);
     let claimed = match answer {
         Some(Ok(claimed)) => claimed,
         Some(Err(error)) => {
@@ -131,10 +137,19 @@ async fn relay_row(
     } else if row.kind == PendingKind::Timeout && due < now {
         shared.counters.overdue.one();
         tracing::debug!(id = %row.id, name = %row.name, "an overdue timeout fires without the broker");
+        pass!(shared, Before FireOverdue);
         // The run loop is gone only when the endpoint stops; the row stays.
         drop(fire.send(row).await);
+        pass!(shared, After FireOverdue);
     } else {
-        shared.queue.push([Entry::of_row(&row)]);
+        pass!(shared, Before RelayRow);
+        let entry = Entry::of_row(&row);
+        shared.queue.push([if mutated!(NewIdOnResend) {
+            entry.renamed(now)
+        } else {
+            entry
+        }]);
+        pass!(shared, After RelayRow);
     }
 }
 
@@ -143,7 +158,10 @@ async fn purge(shared: &Shared, store: &dyn Store) {
     let now = shared.clock.now();
     loop {
         let purge = store.admin().purge(now - shared.settings.retention, now, AT_ONCE);
-        match within(&*shared.clock, shared.settings.call_limit, purge).await {
+        pass!(shared, Before Purge);
+        let gone = within(&*shared.clock, shared.settings.call_limit, purge).await;
+        pass!(shared, After Purge);
+        match gone {
             Some(Ok(gone)) if gone >= AT_ONCE => {}
             Some(Ok(_)) => return,
             Some(Err(error)) => return tracing::warn!(%error, "could not remove what is no longer needed"),

@@ -12,6 +12,7 @@ use crate::clock::within;
 use crate::endpoint::arrival::{self, Arrival};
 use crate::endpoint::dispatcher::dispatch_all;
 use crate::endpoint::marks::flush_marks;
+use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::process;
 use crate::endpoint::relay::{Overdue, relay};
 use crate::endpoint::settings::CLAIM;
@@ -51,7 +52,9 @@ pub(crate) async fn run(
         }
         match end {
             End::Asked => {
+                pass!(shared, Before Finish);
                 finish(shared).await;
+                pass!(shared, After Finish);
                 Ok(())
             }
             End::Failed(error) => Err(error),
@@ -92,6 +95,10 @@ impl Intake<'_> {
                 Some(()) = in_flight.next(), if !in_flight.is_empty() => continue,
                 taken = take(shared, &mut self.receiver), if room && self.receiver.is_some() => match taken {
                     Ok(delivery) => arrival_of(shared, delivery),
+                    Err(_) if mutated!(EndOfConsumerIgnored) => {
+                        self.receiver = None;
+                        continue;
+                    }
                     Err(error) => break End::Failed(EndpointError::new(EndpointErrorKind::Transport, error.to_string())),
                 },
                 Some(row) = self.fired.recv(), if room => {

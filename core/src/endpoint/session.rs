@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::within;
 use crate::endpoint::compose::{self, Cause};
+use crate::endpoint::probing::pass;
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{EndpointError, EndpointErrorKind};
 use crate::ids::{MessageId, new_message_id};
@@ -129,10 +130,10 @@ impl Batch {
             pending,
             ..UnitOfWork::default()
         };
-        shared
-            .commit(store, work)
-            .await
-            .map_err(|error| EndpointError::store(error.to_string()))?;
+        pass!(shared, Before CommitBatch);
+        let committed = shared.commit(store, work).await;
+        pass!(shared, After CommitBatch);
+        committed.map_err(|error| EndpointError::store(error.to_string()))?;
         shared.queue.push(entries);
         Ok(())
     }

@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) relay: RelaySignal,
     pub(crate) counters: Counters,
     pub(crate) fatal: Fatal,
+    #[cfg(feature = "simulation")]
+    pub(crate) probing: crate::endpoint::probing::Probing,
 }
 
 impl Shared {

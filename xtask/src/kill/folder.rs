@@ -33,6 +33,11 @@ impl Folder {
         self.0.join(format!("{process}.ready"))
     }
 
+    /// Is there once orders may be placed.
+    pub(crate) fn begun(&self) -> PathBuf {
+        self.0.join("begun")
+    }
+
     /// The orders that were placed: one line for each positive answer.
     pub(crate) fn placed(&self) -> PathBuf {
         self.0.join("placed")

@@ -146,6 +146,7 @@ async fn check(options: &KillOptions) -> anyhow::Result<bool> {
     };
     let mut run = Run {
         fleet: Fleet::new(setup),
+        folder: folder.clone(),
         progress: Progress::new(folder.clone()),
         broker,
         orders: options.orders,

@@ -21,12 +21,15 @@ const SIDE_BY_SIDE: usize = 32;
 const LOOK: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Places all orders that are not noted as placed. Returns when all are.
+/// Places all orders that are not noted as placed, once the run has begun. Returns when all are.
 pub(crate) async fn place(
     session: &Session,
     folder: &Folder,
     options: &ProcessOptions,
 ) -> anyhow::Result<()> {
+    while !folder.begun().exists() {
+        tokio::time::sleep(LOOK).await;
+    }
     let placed = placed(folder)?;
     let notes = folder.notes(&folder.placed())?;
     let left = (1..=options.orders).filter(|order| !placed.contains(order));

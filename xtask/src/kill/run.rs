@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::kill::broker::{self, PrivateBroker};
 use crate::kill::fleet::Fleet;
+use crate::kill::folder::Folder;
 use crate::kill::moments::Moment;
 use crate::kill::progress::Progress;
 
@@ -54,6 +55,7 @@ pub(crate) struct Story {
 /// A run.
 pub(crate) struct Run {
     pub(crate) fleet: Fleet,
+    pub(crate) folder: Folder,
     pub(crate) progress: Progress,
     pub(crate) broker: Option<PrivateBroker>,
     pub(crate) orders: u64,
@@ -119,6 +121,7 @@ impl Run {
         if !self.restarts.is_empty() {
             tokio::time::sleep(SETTLE).await;
         }
+        std::fs::write(self.folder.begun(), "").context("the folder of the run can't be written")?;
         self.progress.forgive();
         Ok(())
     }
