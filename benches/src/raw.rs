@@ -39,7 +39,7 @@ pub(crate) async fn run(url: &str, orders: u64, rate: Option<u64>) -> Result<Rep
     let prefix = format!("raw{}", std::process::id());
     let consuming = Connection::connect(url, ConnectionProperties::default()).await?;
     let publishing = Connection::connect(url, ConnectionProperties::default()).await?;
-    let setup = consuming.create_channel().await?;
+    let setup = publishing.create_channel().await?;
     for role in ROLES {
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -69,6 +69,8 @@ pub(crate) async fn run(url: &str, orders: u64, rate: Option<u64>) -> Result<Rep
     for role in roles {
         role.abort();
     }
+    // A consumer that is dropped cancels itself, and lapin takes the answer to that for an error of the connection.
+    drop(consuming.close(200, "done".into()).await);
     for role in ROLES {
         setup
             .queue_delete(
