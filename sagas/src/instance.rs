@@ -88,6 +88,16 @@ pub struct InstanceStep {
 }
 
 impl Instance {
+    /// The collection in which the records of a saga of that name are stored.
+    ///
+    /// ```
+    /// assert_eq!(longhaul_sagas::Instance::collection("order"), "saga/order");
+    /// ```
+    #[must_use]
+    pub fn collection(saga: &str) -> String {
+        crate::correlation::collection(saga)
+    }
+
     /// Reads the record of an instance.
     ///
     /// # Errors

@@ -1,0 +1,304 @@
+//! The simulated broker: queues, who holds what, and the two ways in which brokers forget who holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_core::address::Address;
+use longhaul_core::clock::Timestamp;
+use longhaul_core::envelope::Envelope;
+use tokio::sync::{Notify, watch};
+
+/// How a broker behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Personality {
+    /// Like RabbitMQ: a message belongs to the connection that got it, and comes again when that is gone.
+    Rabbit,
+    /// Like Amazon SQS: a message is lent for a time, and comes again when that has passed; delays of at most 15 minutes.
+    Sqs,
+}
+
+impl Personality {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Rabbit, Self::Sqs];
+
+    /// The longest delay that the broker keeps by itself.
+    pub(crate) const fn longest_delay(self) -> Duration {
+        match self {
+            Self::Rabbit => Duration::from_secs((1 << 28) - 1),
+            Self::Sqs => Duration::from_secs(900),
+        }
+    }
+
+    pub(crate) const fn max_batch(self) -> usize {
+        match self {
+            Self::Rabbit => 64,
+            Self::Sqs => 10,
+        }
+    }
+}
+
+/// For how long a message is lent.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// After so many deliveries that came to nothing, the broker gives a message up.
+pub(crate) const DELIVERIES: u32 = 1000;
+/// Where it puts it.
+pub(crate) const ERROR_QUEUE: &str = "error";
+
+/// All queues.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) personality: Personality,
+    pub(crate) queues: BTreeMap<Address, Queue>,
+    pub(crate) subscriptions: BTreeMap<String, BTreeSet<Address>>,
+    /// It takes nothing before this time.
+    pub(crate) blocked_until: Option<Timestamp>,
+    next: u64,
+}
+
+/// One queue.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: BTreeMap<(Timestamp, u64), Held>,
+    lent: BTreeMap<u64, Lent>,
+    pub(crate) changed: Arc<Notify>,
+}
+
+/// A message in a queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) envelope: Arc<Envelope>,
+    /// How often it was delivered.
+    pub(crate) deliveries: u32,
+}
+
+/// A message that somebody has.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    held: Held,
+    order: u64,
+    pub(crate) to: Holder,
+    /// When the loan ends, where loans end.
+    pub(crate) until: Option<Timestamp>,
+    /// Nobody renews it any more.
+    is_given_up: bool,
+    lost: watch::Sender<bool>,
+}
+
+/// Who has a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) process: usize,
+    pub(crate) start: u32,
+    pub(crate) connection: u32,
+}
+
+/// A message on its way to a process.
+#[derive(Debug)]
+pub(crate) struct Loan {
+    pub(crate) tag: u64,
+    pub(crate) held: Held,
+    pub(crate) lost: watch::Receiver<bool>,
+}
+
+impl Broker {
+    pub(crate) const fn new(personality: Personality) -> Self {
+        Self {
+            personality,
+            queues: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            blocked_until: None,
+            next: 0,
+        }
+    }
+
+    /// Puts a message into a queue, if there is one of that name.
+    pub(crate) fn put(&mut self, queue: &Address, envelope: Arc<Envelope>, at: Timestamp) -> bool {
+        self.next += 1;
+        let order = self.next;
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return false;
+        };
+        let held = Held {
+            envelope,
+            deliveries: 0,
+        };
+        queue.waiting.insert((at, order), held);
+        queue.changed.notify_waiters();
+        true
+    }
+
+    /// Lends the first message that is there, or says when the next one is.
+    pub(crate) fn lend(&mut self, name: &Address, to: Holder, now: Timestamp) -> Result<Loan, Option<Timestamp>> {
+        self.next += 1;
+        let tag = self.next;
+        let leases = self.personality == Personality::Sqs;
+        let queue = self.queues.get_mut(name).ok_or(None)?;
+        let first = queue.waiting.first_entry().ok_or(None)?;
+        let (at, order) = *first.key();
+        if at > now {
+            return Err(Some(at));
+        }
+        let held = first.remove();
+        let (lost, watched) = watch::channel(false);
+        let lent = Lent {
+            held: held.clone(),
+            order,
+            to,
+            until: leases.then(|| now + LEASE),
+            is_given_up: false,
+            lost,
+        };
+        queue.lent.insert(tag, lent);
+        Ok(Loan {
+            tag,
+            held,
+            lost: watched,
+        })
+    }
+
+    /// How much of a queue a process has.
+    pub(crate) fn lent_to(&self, queue: &Address, holder: Holder) -> usize {
+        let queue = self.queues.get(queue);
+        queue.map_or(0, |queue| queue.lent.values().filter(|lent| lent.to == holder).count())
+    }
+
+    /// Ends a loan: the message is gone, or back in its queue from a time on. `None`: the right was lost before.
+    pub(crate) fn settle(&mut self, name: &Address, tag: u64, back: Option<Timestamp>) -> Option<Arc<Envelope>> {
+        let queue = self.queues.get_mut(name)?;
+        let lent = queue.lent.remove(&tag)?;
+        let envelope = Arc::clone(&lent.held.envelope);
+        if let Some(at) = back {
+            queue.give_back(lent, at);
+        }
+        queue.changed.notify_waiters();
+        Some(envelope)
+    }
+
+    /// The settlement never arrives: the message stays with its holder, who has forgotten it.
+    pub(crate) fn forget(&mut self, name: &Address, tag: u64, now: Timestamp) {
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        match self.personality {
+            Personality::Rabbit => {
+                if let Some(lent) = queue.lent.remove(&tag) {
+                    queue.give_back(lent, now);
+                }
+            }
+            Personality::Sqs => {
+                if let Some(lent) = queue.lent.get_mut(&tag) {
+                    lent.is_given_up = true;
+                }
+            }
+        }
+        queue.changed.notify_waiters();
+    }
+
+    /// The connection of a process is gone: what it had comes back, at once or when its loans end. Returns what it lost.
+    pub(crate) fn drop_connection(&mut self, process: usize, now: Timestamp) -> Vec<Arc<Envelope>> {
+        let mut lost = Vec::new();
+        for queue in self.queues.values_mut() {
+            match self.personality {
+                Personality::Rabbit => {
+                    let tags = queue.tags_of(process);
+                    for tag in tags {
+                        if let Some(lent) = queue.lent.remove(&tag) {
+                            lost.push(Arc::clone(&lent.held.envelope));
+                            queue.give_back(lent, now);
+                        }
+                    }
+                }
+                Personality::Sqs => {
+                    let of_process = queue.lent.values_mut().filter(|lent| lent.to.process == process);
+                    of_process.for_each(|lent| lent.is_given_up = true);
+                }
+            }
+            queue.changed.notify_waiters();
+        }
+        lost
+    }
+
+    /// Renews the loans of those who are there, and ends the others whose time has passed. Returns who lost what.
+    pub(crate) fn end_loans(
+        &mut self,
+        now: Timestamp,
+        renews: impl Fn(Holder) -> bool,
+    ) -> Vec<(usize, Arc<Envelope>)> {
+        let mut lost = Vec::new();
+        for queue in self.queues.values_mut() {
+            let due = queue.lent.iter_mut().filter(|(_, lent)| lent.until.is_some_and(|until| until <= now));
+            let mut ended = Vec::new();
+            for (tag, lent) in due {
+                if !lent.is_given_up && renews(lent.to) {
+                    lent.until = Some(now + LEASE);
+                } else {
+                    ended.push(*tag);
+                }
+            }
+            for tag in ended {
+                if let Some(lent) = queue.lent.remove(&tag) {
+                    lost.push((lent.to.process, Arc::clone(&lent.held.envelope)));
+                    queue.give_back(lent, now);
+                    queue.changed.notify_waiters();
+                }
+            }
+        }
+        lost
+    }
+
+    /// When the next loan ends.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        if self.personality == Personality::Rabbit {
+            return None;
+        }
+        let lent = self.queues.values().flat_map(|queue| queue.lent.values());
+        lent.filter_map(|lent| lent.until).min()
+    }
+
+    /// Whether every queue is empty but that of what failed.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut queues = self.queues.iter().filter(|(name, _)| name.as_str() != ERROR_QUEUE);
+        queues.all(|(_, queue)| queue.waiting.is_empty() && queue.lent.is_empty())
+    }
+
+    /// What is still in the queues, for people.
+    pub(crate) fn contents(&self) -> Vec<String> {
+        let queues = self.queues.iter().filter(|(name, _)| name.as_str() != ERROR_QUEUE);
+        queues
+            .flat_map(|(name, queue)| {
+                let waiting = queue
+                    .waiting
+                    .iter()
+                    .map(move |((at, _), held)| format!("{} waits in {name} from {at} on", held.envelope.id));
+                let lent = queue.lent.values().map(move |lent| {
+                    format!("{} of {name} is with process {}", lent.held.envelope.id, lent.to.process)
+                });
+                waiting.chain(lent)
+            })
+            .collect()
+    }
+
+    /// The messages in the error queue.
+    pub(crate) fn failed(&self) -> Vec<Arc<Envelope>> {
+        let queues = self.queues.iter().filter(|(name, _)| name.as_str() == ERROR_QUEUE);
+        queues
+            .flat_map(|(_, queue)| queue.waiting.values().map(|held| Arc::clone(&held.envelope)))
+            .collect()
+    }
+}
+
+impl Queue {
+    fn tags_of(&self, process: usize) -> Vec<u64> {
+        let lent = self.lent.iter().filter(|(_, lent)| lent.to.process == process);
+        lent.map(|(tag, _)| *tag).collect()
+    }
+
+    /// In its old place among those of the same time.
+    fn give_back(&mut self, lent: Lent, at: Timestamp) {
+        lent.lost.send_replace(true);
+        let held = Held {
+            deliveries: lent.held.deliveries + 1,
+            ..lent.held
+        };
+        self.waiting.insert((at, lent.order), held);
+    }
+}

@@ -1,0 +1,68 @@
+//! What must be true of every schedule, whatever the system under test: rules over the trace.
+//!
+//! A rule is a function from a trace to its first violation. Each is shown, in its tests, a trace that breaks it and one
+//! with unknown outcomes that does not.
+
+mod arrivals;
+mod commits;
+mod order;
+mod retries;
+#[cfg(test)]
+pub(crate) mod story;
+
+use crate::trace::Trace;
+
+/// What was found, for people.
+type Finding = Result<(), String>;
+
+/// A rule and its name.
+pub(crate) type Rule = (&'static str, fn(&Trace) -> Finding);
+
+/// All rules. The first are the most telling.
+pub(crate) const RULES: [Rule; 14] = [
+    ("a message is committed at most once", commits::once),
+    ("effects are committed together with their inbox entry", commits::together),
+    ("versions of a record form a chain", commits::chained),
+    ("an acknowledgement comes after a durable commit", order::acknowledged_late),
+    ("nothing leaves before its commit is durable", order::sent_late),
+    ("what is marked as sent was confirmed", order::marked_late),
+    ("a timeout never fires early", order::never_early),
+    ("what is sent again is the same", arrivals::same),
+    ("every output arrives", arrivals::all_outputs),
+    ("nothing that the broker took is lost", arrivals::conserved),
+    ("what is sent names its cause", arrivals::caused),
+    ("a failed message keeps its body and says why", retries::complete),
+    ("attempts are counted across restarts", retries::counted),
+    ("everything comes to rest", settled),
+];
+
+/// After the last fault everything comes to rest within ten minutes of the latest plan.
+fn settled(trace: &Trace) -> Finding {
+    trace.unsettled.clone().map_or(Ok(()), Err)
+}
+
+/// The first rule that is broken.
+pub(crate) fn first_violation(trace: &Trace) -> Option<(&'static str, String)> {
+    RULES
+        .iter()
+        .find_map(|(name, rule)| rule(trace).err().map(|text| (*name, text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use story::Story;
+
+    #[test]
+    fn when_something_is_left_at_the_end_it_has_not_come_to_rest() {
+        assert_eq!(settled(&Story::new().trace()), Ok(()));
+        let mut trace = Story::new().trace();
+        trace.unsettled = Some(String::from("m-1 waits in sales"));
+        assert!(settled(&trace).is_err());
+    }
+
+    #[test]
+    fn when_a_schedule_is_as_it_should_be_no_rule_is_broken() {
+        assert_eq!(first_violation(&Story::good().trace()), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! Rules about what the broker has.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use longhaul_core::envelope::Envelope;
+use longhaul_core::headers;
+use longhaul_core::store::{InboxState, PendingChange, PendingKind};
+
+use super::Finding;
+use crate::broker::ERROR_QUEUE;
+use crate::trace::{Role, Trace, What};
+
+/// The headers that make a message what it is; those that count attempts or say why it failed come and go.
+const IDENTITY: [&str; 8] = [
+    headers::TYPE,
+    headers::INTENT,
+    headers::CONTENT_TYPE,
+    headers::TIME_SENT,
+    headers::CONVERSATION,
+    headers::CAUSATION,
+    headers::CORRELATION,
+    headers::ORIGINATING_ENDPOINT,
+];
+
+/// Whatever the broker takes under one id is one message. A client that asks again asks at another time.
+pub(super) fn same(trace: &Trace) -> Finding {
+    let mut first: HashMap<_, &Arc<Envelope>> = HashMap::new();
+    for event in &trace.events {
+        let What::Taken { envelope, .. } = &event.what else { continue };
+        let before = *first.entry(&envelope.id).or_insert(envelope);
+        let is_asked = trace.members.get(event.process).is_some_and(|member| member.role == Role::Client);
+        let differs = IDENTITY
+            .into_iter()
+            .filter(|name| !is_asked || *name != headers::TIME_SENT)
+            .find(|name| before.headers.get(name) != envelope.headers.get(name));
+        if let Some(name) = differs {
+            return Err(format!("{} was sent again with another {name}", envelope.id));
+        }
+        if before.body != envelope.body {
+            return Err(format!("{} was sent again with another body", envelope.id));
+        }
+    }
+    Ok(())
+}
+
+/// What was committed to be sent is at the broker, or set aside for people.
+pub(super) fn all_outputs(trace: &Trace) -> Finding {
+    if trace.unsettled.is_some() {
+        return Ok(());
+    }
+    let taken: HashSet<_> = trace
+        .events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Taken { envelope, .. } => Some(&envelope.id),
+            _ => None,
+        })
+        .collect();
+    for unit in trace.lasting() {
+        for change in &unit.work.pending {
+            let PendingChange::Add(row) = change else { continue };
+            let parked = trace.known.get(unit.endpoint);
+            let is_parked = parked.is_some_and(|known| known.parked.contains(&row.envelope.id));
+            if row.kind == PendingKind::Message && !is_parked && !taken.contains(&row.envelope.id) {
+                return Err(format!("{} committed {}, and it was never sent", unit.endpoint, row.envelope.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every message that the broker took is done with at the end, or in the error queue.
+pub(super) fn conserved(trace: &Trace) -> Finding {
+    if trace.unsettled.is_some() {
+        return Ok(());
+    }
+    let mut settled = HashSet::new();
+    for unit in trace.lasting() {
+        let changes = unit.work.inbox.iter();
+        let ended = changes.filter(|change| matches!(change.next, Some(InboxState::Done | InboxState::Failed { .. })));
+        settled.extend(ended.map(|change| (unit.endpoint, &change.id)));
+    }
+    let mut failed: HashSet<_> = trace.failed.iter().map(|envelope| &envelope.id).collect();
+    for event in &trace.events {
+        let Some(member) = trace.members.get(event.process) else { continue };
+        match &event.what {
+            What::Acknowledged { envelope, .. } if member.role == Role::Storeless => {
+                settled.insert((&member.name, &envelope.id));
+            }
+            What::DeliveredTooOften { envelope } => {
+                failed.insert(&envelope.id);
+            }
+            _ => {}
+        }
+    }
+    for event in &trace.events {
+        let What::Taken { envelope, queue: Some(queue), .. } = &event.what else {
+            continue;
+        };
+        // A timeout is its row, not its alarm.
+        let is_alarm = envelope.headers.get(headers::TIMEOUT_ID).is_some();
+        let is_settled = settled.contains(&(queue, &envelope.id)) || failed.contains(&envelope.id);
+        if queue.as_str() != ERROR_QUEUE && !is_alarm && !is_settled {
+            return Err(format!("{} came into {queue} and is nowhere", envelope.id));
+        }
+    }
+    Ok(())
+}
+
+/// What a unit sends names the message whose handling sent it.
+pub(super) fn caused(trace: &Trace) -> Finding {
+    for unit in trace.lasting() {
+        let [handled] = unit.work.inbox.as_slice() else { continue };
+        if handled.next != Some(InboxState::Done) {
+            continue;
+        }
+        for change in &unit.work.pending {
+            let PendingChange::Add(row) = change else { continue };
+            let cause = row.envelope.headers.get(headers::CAUSATION);
+            if cause != Some(handled.id.as_str()) {
+                return Err(format!(
+                    "{} was sent for {}, and names {cause:?} as its cause",
+                    row.envelope.id, handled.id
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::story::{Story, add, done, message, message_with, unit};
+
+    #[test]
+    fn when_a_message_is_sent_again_otherwise_it_is_found() {
+        let first = || Story::new().taken(message("m"));
+        let typed = message_with("m", headers::TYPE, "another.type");
+        assert!(same(&first().taken(typed).trace()).is_err());
+        let mut filled = message("m");
+        filled.body = "{}".into();
+        assert!(same(&first().taken(filled).trace()).is_err());
+        let retried = message_with("m", headers::GENERATION, "1");
+        assert_eq!(same(&first().taken(retried).trace()), Ok(()));
+    }
+
+    #[test]
+    fn when_an_output_never_arrives_it_is_found_unless_its_commit_was_lost() {
+        let committed = || Story::new().commit(unit([done("m")], [], [add("out", "m")]), 0);
+        assert!(all_outputs(&committed().trace()).is_err());
+        assert_eq!(all_outputs(&committed().lose(0).trace()), Ok(()));
+        assert_eq!(all_outputs(&committed().taken(message("out")).trace()), Ok(()));
+    }
+
+    #[test]
+    fn when_a_message_is_nowhere_it_is_found() {
+        assert!(conserved(&Story::new().taken(message("m")).trace()).is_err());
+        let done = Story::new().taken(message("m")).commit(unit([done("m")], [], []), 0);
+        assert_eq!(conserved(&done.trace()), Ok(()));
+        let mut failed = Story::new().taken(message("m")).trace();
+        failed.failed.push(Arc::new(message("m")));
+        assert_eq!(conserved(&failed), Ok(()));
+    }
+
+    #[test]
+    fn when_a_message_names_another_cause_it_is_found() {
+        let wrong = Story::new().commit(unit([done("m")], [], [add("out", "other")]), 0);
+        assert!(caused(&wrong.trace()).is_err());
+        let right = Story::new().commit(unit([done("m")], [], [add("out", "m")]), 0);
+        assert_eq!(caused(&right.trace()), Ok(()));
+    }
+}

@@ -1,0 +1,105 @@
+//! Rules about what failed.
+
+use std::collections::HashMap;
+
+use longhaul_core::headers;
+use longhaul_core::store::InboxState;
+
+use super::Finding;
+use crate::trace::{Trace, What};
+
+/// What a message in the error queue says about its failure.
+const REASONS: [&str; 9] = [
+    headers::ERROR_REASON,
+    headers::ERROR_TEXT,
+    headers::ERROR_CLASS,
+    headers::ERROR_ENDPOINT,
+    headers::ERROR_SOURCE,
+    headers::ERROR_ATTEMPTS,
+    headers::ERROR_FIRST,
+    headers::ERROR_LAST,
+    headers::ERROR_HOST,
+];
+
+/// A message in the error queue has the body that it came with, and all the reasons.
+pub(super) fn complete(trace: &Trace) -> Finding {
+    let mut bodies = HashMap::new();
+    for event in &trace.events {
+        match &event.what {
+            What::Taken { envelope, .. } => {
+                bodies.entry(&envelope.id).or_insert(&envelope.body);
+            }
+            // The broker adds no reasons.
+            What::DeliveredTooOften { .. } => return Ok(()),
+            _ => {}
+        }
+    }
+    for envelope in &trace.failed {
+        if let Some(name) = REASONS.into_iter().find(|name| envelope.headers.get(name).is_none()) {
+            return Err(format!("{} is in the error queue without {name}", envelope.id));
+        }
+        if bodies.get(&envelope.id).is_some_and(|body| **body != envelope.body) {
+            return Err(format!("{} is in the error queue with another body", envelope.id));
+        }
+    }
+    Ok(())
+}
+
+/// Each delayed attempt is a later generation with no fewer attempts behind it.
+pub(super) fn counted(trace: &Trace) -> Finding {
+    let mut counts = HashMap::new();
+    for unit in trace.lasting() {
+        for change in &unit.work.inbox {
+            let Some(InboxState::Scheduled { generation, attempts, .. }) = change.next else {
+                continue;
+            };
+            let before = counts.insert((unit.endpoint, &change.id), (generation, attempts));
+            let (rounds, tried) = before.unwrap_or((0, 0));
+            if generation <= rounds || attempts < tried {
+                return Err(format!(
+                    "{} of {} had {rounds} rounds and {tried} attempts behind it, and then {generation} and {attempts}",
+                    change.id, unit.endpoint
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::checks::story::{Story, message, scheduled, unit};
+
+    #[test]
+    fn when_a_failed_message_lacks_a_reason_or_has_another_body_it_is_found() {
+        let failed = |change: fn(&mut longhaul_core::envelope::Envelope)| {
+            let mut envelope = message("m");
+            REASONS.into_iter().for_each(|name| envelope.headers.set(name, "x"));
+            change(&mut envelope);
+            let mut trace = Story::new().taken(message("m")).trace();
+            trace.failed.push(Arc::new(envelope));
+            trace
+        };
+        assert_eq!(complete(&failed(|_| {})), Ok(()));
+        assert!(complete(&failed(|envelope| drop(envelope.headers.remove(headers::ERROR_HOST)))).is_err());
+        assert!(complete(&failed(|envelope| envelope.body = "{}".into())).is_err());
+    }
+
+    #[test]
+    fn when_the_attempts_begin_anew_it_is_found_unless_the_commit_was_lost() {
+        let again = Story::new()
+            .commit(unit([scheduled("m", 1, 6)], [], []), 0)
+            .commit(unit([scheduled("m", 1, 6)], [], []), 1);
+        assert!(counted(&again.trace()).is_err());
+        let never = Story::new().commit(unit([scheduled("m", 0, 0)], [], []), 0);
+        assert!(counted(&never.trace()).is_err());
+        let lost = Story::new()
+            .commit(unit([scheduled("m", 1, 6)], [], []), 0)
+            .lose(0)
+            .commit(unit([scheduled("m", 1, 6)], [], []), 0);
+        assert_eq!(counted(&lost.trace()), Ok(()));
+    }
+}

@@ -1,0 +1,195 @@
+//! Traces made by hand, to show to the rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_core::address::Address;
+use longhaul_core::clock::Timestamp;
+use longhaul_core::envelope::Envelope;
+use longhaul_core::headers::{self, Headers};
+use longhaul_core::ids::MessageId;
+use longhaul_core::store::{
+    InboxChange, InboxState, PendingChange, PendingKind, PendingRow, RecordChange, RecordKey, UnitOfWork,
+};
+use longhaul_core::transport::Destination;
+
+use crate::trace::{Event, Member, Role, Trace, What};
+
+pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+/// A trace of one endpoint with a store, `sales`, a second per event.
+#[derive(Debug)]
+pub(crate) struct Story(Trace);
+
+impl Story {
+    pub(crate) fn new() -> Self {
+        let member = Member {
+            name: sales(),
+            role: Role::Stored,
+        };
+        Self(Trace {
+            members: vec![member],
+            ..Trace::default()
+        })
+    }
+
+    /// One message with one output, as it should be.
+    pub(crate) fn good() -> Self {
+        Self::new()
+            .taken_by_another(message("m"))
+            .commit(unit([done("m")], [put("7", None)], [add("out", "m")]), 0)
+            .acknowledge(message("m"))
+            .taken(message_with("out", headers::CAUSATION, "m"))
+            .confirmed("out")
+            .commit(unit([], [], [PendingChange::Sent(id("out"))]), 1)
+            .commit(unit([done("out")], [], []), 2)
+    }
+
+    pub(crate) fn trace(self) -> Trace {
+        self.0
+    }
+
+    fn note(mut self, process: usize, what: What) -> Self {
+        let at = START + Duration::from_secs(self.0.events.len() as u64 + 1);
+        self.0.events.push(Event { at, process, what });
+        self
+    }
+
+    pub(crate) fn commit(self, work: UnitOfWork, index: usize) -> Self {
+        self.commit_lasting_after(work, index, Duration::ZERO)
+    }
+
+    /// It does not last before the story is over.
+    pub(crate) fn slow_commit(self, work: UnitOfWork, index: usize) -> Self {
+        self.commit_lasting_after(work, index, Duration::from_secs(3600))
+    }
+
+    fn commit_lasting_after(self, work: UnitOfWork, index: usize, after: Duration) -> Self {
+        let now = START + Duration::from_secs(self.0.events.len() as u64 + 1);
+        let committed = What::Committed {
+            unit: Arc::new(work),
+            local: now,
+            durable: now + after,
+            index,
+        };
+        self.note(0, committed)
+    }
+
+    pub(crate) fn lose(self, from: usize) -> Self {
+        self.note(0, What::Lost { from })
+    }
+
+    pub(crate) fn acknowledge(self, envelope: Envelope) -> Self {
+        let acknowledged = What::Acknowledged {
+            queue: sales(),
+            envelope: Arc::new(envelope),
+            tag: 1,
+        };
+        self.note(0, acknowledged)
+    }
+
+    pub(crate) fn taken(self, envelope: Envelope) -> Self {
+        self.note(0, taken(envelope))
+    }
+
+    fn taken_by_another(mut self, envelope: Envelope) -> Self {
+        self.0.members.push(Member {
+            name: sales(),
+            role: Role::Client,
+        });
+        self.note(1, taken(envelope))
+    }
+
+    pub(crate) fn confirmed(self, text: &str) -> Self {
+        self.note(0, What::Confirmed(id(text)))
+    }
+}
+
+fn sales() -> Address {
+    Address::new("sales").expect("a name")
+}
+
+fn taken(envelope: Envelope) -> What {
+    What::Taken {
+        envelope: Arc::new(envelope),
+        queue: Some(sales()),
+        due: None,
+    }
+}
+
+pub(crate) fn id(text: &str) -> MessageId {
+    MessageId::new(text).expect("an id")
+}
+
+pub(crate) fn message(text: &str) -> Envelope {
+    Envelope::new(id(text), Headers::new(), "[]".into())
+}
+
+pub(crate) fn message_with(text: &str, name: &'static str, value: &str) -> Envelope {
+    let mut envelope = message(text);
+    envelope.headers.set(name, value);
+    envelope
+}
+
+pub(crate) fn unit<const I: usize, const R: usize, const P: usize>(
+    inbox: [InboxChange; I],
+    records: [RecordChange; R],
+    pending: [PendingChange; P],
+) -> UnitOfWork {
+    UnitOfWork {
+        inbox: inbox.into(),
+        records: records.into(),
+        pending: pending.into(),
+    }
+}
+
+pub(crate) fn done(text: &str) -> InboxChange {
+    change(text, InboxState::Done)
+}
+
+pub(crate) fn scheduled(text: &str, generation: u32, attempts: u32) -> InboxChange {
+    let state = InboxState::Scheduled {
+        generation,
+        attempts,
+        since: START,
+    };
+    change(text, state)
+}
+
+fn change(text: &str, next: InboxState) -> InboxChange {
+    InboxChange {
+        id: id(text),
+        expected: None,
+        next: Some(next),
+        at: START,
+    }
+}
+
+pub(crate) fn put(key: &str, expected: Option<u64>) -> RecordChange {
+    RecordChange::Put {
+        key: RecordKey::new("saga/order", key),
+        expected,
+        body: "{}".into(),
+        expires: None,
+    }
+}
+
+pub(crate) fn row(text: &str, cause: &str) -> PendingRow {
+    PendingRow {
+        id: id(text),
+        kind: PendingKind::Message,
+        owner: None,
+        name: String::new(),
+        envelope: message_with(text, headers::CAUSATION, cause),
+        to: Destination::Queue(sales()),
+        due: None,
+        attention: START,
+        token: 0,
+        alarm_sent: false,
+        parked: None,
+    }
+}
+
+pub(crate) fn add(text: &str, cause: &str) -> PendingChange {
+    PendingChange::Add(Box::new(row(text, cause)))
+}

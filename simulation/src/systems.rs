@@ -1,0 +1,5 @@
+//! Systems that Longhaul itself is simulated with: what `cargo xtask simulate` runs.
+
+mod orders;
+
+pub use orders::orders;

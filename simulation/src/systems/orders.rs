@@ -1,0 +1,406 @@
+//! An order in three steps: stock in a saga's own records, payment at a third party without a store, and a book-keeper.
+
+use std::time::Duration;
+
+use longhaul_core::endpoint::EndpointBuilder;
+use longhaul_core::handler::{Context, Handler, HandlerError, HandlerResult};
+use longhaul_core::recoverability::RetryPolicy;
+use longhaul_core::{Command, Event, Message};
+use longhaul_sagas::{Definition, NoTimeout, Outcome, Saga, SagaContext, SagaEndpoint};
+use serde::{Deserialize, Serialize};
+
+use crate::effects::Effects;
+use crate::outside::Outside;
+use crate::simulation::Simulation;
+use crate::workload::Workload;
+use crate::world::World;
+
+/// An order is placed.
+#[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[message("sim.place_order.v1")]
+struct PlaceOrder {
+    order: u64,
+    cents: i64,
+}
+
+#[derive(Debug, Command, Serialize, Deserialize)]
+#[message("sim.reserve_stock.v1")]
+struct ReserveStock {
+    order: u64,
+}
+
+#[derive(Debug, Command, Serialize, Deserialize)]
+#[message("sim.release_stock.v1")]
+struct ReleaseStock {
+    order: u64,
+}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[message("sim.stock_reserved.v1")]
+struct StockReserved {}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[message("sim.stock_released.v1")]
+struct StockReleased {}
+
+#[derive(Debug, Command, Serialize, Deserialize)]
+#[message("sim.charge_card.v1")]
+struct ChargeCard {
+    order: u64,
+    cents: i64,
+}
+
+#[derive(Debug, Command, Serialize, Deserialize)]
+#[message("sim.refund_card.v1")]
+struct RefundCard {
+    order: u64,
+    cents: i64,
+}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[message("sim.card_charged.v1")]
+struct CardCharged {}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[message("sim.card_declined.v1")]
+struct CardDeclined {}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[message("sim.card_refunded.v1")]
+struct CardRefunded {}
+
+#[derive(Debug, Event, Serialize, Deserialize)]
+#[message("sim.order_ended.v1")]
+struct OrderEnded {
+    order: u64,
+    completed: bool,
+}
+
+/// Sees an order through.
+#[derive(Debug, Serialize, Deserialize)]
+struct OrderSaga {
+    order: u64,
+    cents: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Deadline {
+    Unpaid,
+}
+
+impl Saga for OrderSaga {
+    const NAME: &'static str = "sim-order";
+    type Id = u64;
+    type Timeout = Deadline;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(|m: &PlaceOrder| m.order, Self::start);
+        saga.on_reply(Self::on_reserved);
+        saga.on_reply(Self::on_charged);
+        saga.on_reply(Self::on_declined);
+        saga.expects::<StockReleased>();
+        saga.expects::<CardRefunded>();
+        saga.times_out(Self::on_deadline);
+        saga.compensated(Self::on_compensated);
+    }
+}
+
+impl OrderSaga {
+    fn start(placed: PlaceOrder, ctx: &mut SagaContext<Self>) -> HandlerResult<Self> {
+        let order = placed.order;
+        ctx.send(ReserveStock { order })
+            .undo_with(ReleaseStock { order })
+            .done_by::<StockReserved>()
+            .undone_by::<StockReleased>();
+        ctx.request_timeout(Duration::from_secs(1800), Deadline::Unpaid);
+        Ok(Self {
+            order,
+            cents: placed.cents,
+        })
+    }
+
+    fn on_reserved(&mut self, _: StockReserved, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        let (order, cents) = (self.order, self.cents);
+        ctx.send(ChargeCard { order, cents })
+            .undo_with(RefundCard { order, cents })
+            .done_by::<CardCharged>()
+            .undone_by::<CardRefunded>();
+        Ok(())
+    }
+
+    fn on_charged(&mut self, _: CardCharged, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        // Every fourth order is regretted once it is paid.
+        if self.order % 4 == 3 {
+            ctx.compensate("the customer has changed their mind");
+            return Ok(());
+        }
+        ctx.publish(OrderEnded {
+            order: self.order,
+            completed: true,
+        });
+        ctx.complete();
+        Ok(())
+    }
+
+    fn on_declined(&mut self, _: CardDeclined, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        ctx.compensate("the card is declined");
+        Ok(())
+    }
+
+    fn on_deadline(&mut self, _: Deadline, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        ctx.compensate("the order was not paid in time");
+        Ok(())
+    }
+
+    fn on_compensated(&mut self, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        ctx.publish(OrderEnded {
+            order: self.order,
+            completed: false,
+        });
+        Ok(())
+    }
+}
+
+/// All stock in one record, which every order contends for; and all ends of orders, in another.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Stock {
+    reserved: Vec<u64>,
+    released: Vec<u64>,
+}
+
+impl Saga for Stock {
+    const NAME: &'static str = "sim-stock";
+    type Id = u64;
+    type Timeout = NoTimeout;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(|m: &ReserveStock| m.order % 2, Self::begin);
+        saga.handles(|m: &ReserveStock| m.order % 2, Self::on_reserve);
+        saga.handles(|m: &ReleaseStock| m.order % 2, Self::on_release);
+    }
+}
+
+impl Stock {
+    fn begin(reserve: ReserveStock, ctx: &mut SagaContext<Self>) -> HandlerResult<Self> {
+        let mut stock = Self::default();
+        stock.on_reserve(reserve, ctx)?;
+        Ok(stock)
+    }
+
+    fn on_reserve(&mut self, reserve: ReserveStock, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        self.reserved.push(reserve.order);
+        ctx.reply(StockReserved {});
+        Ok(())
+    }
+
+    fn on_release(&mut self, release: ReleaseStock, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        self.released.push(release.order);
+        ctx.reply(StockReleased {});
+        Ok(())
+    }
+}
+
+/// The list of all ends.
+#[derive(Debug, Serialize, Deserialize)]
+struct Books {
+    ended: Vec<(u64, bool)>,
+}
+
+impl Saga for Books {
+    const NAME: &'static str = "sim-books";
+    type Id = u64;
+    type Timeout = NoTimeout;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(|_: &OrderEnded| 0u64, Self::begin);
+        saga.handles(|_: &OrderEnded| 0u64, Self::on_ended);
+    }
+}
+
+impl Books {
+    fn begin(end: OrderEnded, _: &mut SagaContext<Self>) -> HandlerResult<Self> {
+        Ok(Self {
+            ended: vec![(end.order, end.completed)],
+        })
+    }
+
+    fn on_ended(&mut self, end: OrderEnded, _: &mut SagaContext<Self>) -> HandlerResult {
+        self.ended.push((end.order, end.completed));
+        Ok(())
+    }
+}
+
+/// Charges cards at a third party that honours idempotency keys.
+struct Billing(Outside);
+
+impl Handler<ChargeCard> for Billing {
+    async fn handle(&self, charge: ChargeCard, ctx: &mut Context) -> HandlerResult {
+        if charge.order % 5 == 4 {
+            ctx.reply(CardDeclined {});
+            return Ok(());
+        }
+        // Some banks take longer than a message is lent for.
+        if charge.order % 7 == 6 {
+            self.0.wait(Duration::from_secs(45)).await;
+        }
+        let order = charge.order.to_string();
+        self.0
+            .once("charge", &order, charge.cents, ctx.idempotency_key())
+            .await
+            .map_err(HandlerError::transient)?;
+        ctx.reply(CardCharged {});
+        Ok(())
+    }
+}
+
+impl Handler<RefundCard> for Billing {
+    async fn handle(&self, refund: RefundCard, ctx: &mut Context) -> HandlerResult {
+        let order = refund.order.to_string();
+        self.0
+            .once("refund", &order, refund.cents, ctx.idempotency_key())
+            .await
+            .map_err(HandlerError::transient)?;
+        ctx.reply(CardRefunded {});
+        Ok(())
+    }
+}
+
+/// Never manages to look at some orders.
+struct Auditor;
+
+impl Handler<OrderEnded> for Auditor {
+    async fn handle(&self, end: OrderEnded, _: &mut Context) -> HandlerResult {
+        if end.order % 6 == 5 {
+            return Err(HandlerError::unexpected("audit the order: the archive is full"));
+        }
+        Ok(())
+    }
+}
+
+fn retries() -> RetryPolicy {
+    RetryPolicy {
+        immediate: 1,
+        delayed: 3,
+        first_delay: Duration::from_secs(10),
+        longest_delay: Duration::from_secs(60),
+        give_up_after: Duration::from_secs(3600),
+        jitter: true,
+    }
+}
+
+fn sales(endpoint: EndpointBuilder, _: &Outside) -> EndpointBuilder {
+    endpoint
+        .saga::<OrderSaga>()
+        .route::<ReserveStock>("warehouse")
+        .route::<ReleaseStock>("warehouse")
+        .route::<ChargeCard>("billing")
+        .route::<RefundCard>("billing")
+}
+
+fn warehouse(endpoint: EndpointBuilder, _: &Outside) -> EndpointBuilder {
+    endpoint
+        .saga::<Stock>()
+        .saga::<Books>()
+        .handler::<OrderEnded>(Auditor)
+        .retries(retries())
+}
+
+fn billing(endpoint: EndpointBuilder, outside: &Outside) -> EndpointBuilder {
+    endpoint
+        .idempotent_handler::<ChargeCard>(Billing(outside.clone()))
+        .idempotent_handler::<RefundCard>(Billing(outside.clone()))
+}
+
+/// So many orders through three endpoints, with everything that can go wrong, and what must be true of them.
+pub fn orders(count: u64) -> Simulation {
+    let placed = (0..count).map(|order| PlaceOrder {
+        order,
+        cents: 100 + i64::try_from(order).unwrap_or(0),
+    });
+    let system = |world: World| {
+        world
+            .endpoint("sales", sales)
+            .endpoint("warehouse", warehouse)
+            .storeless("billing", billing)
+    };
+    Simulation::of(system)
+        .workload(Workload::new().send_each("sales", placed))
+        .invariant("each order ends once", ended_once)
+        .invariant("the money is that of the completed orders", balanced)
+        .invariant("stock is reserved once, and released if the order fails", kept_stock)
+}
+
+fn ended_once(effects: &Effects) -> Result<(), String> {
+    for order in placed(effects) {
+        let outcome = effects.instance::<OrderSaga>("sales", &order).and_then(|instance| instance.outcome);
+        if outcome.is_none() {
+            return Err(format!("order {order} has no outcome"));
+        }
+    }
+    Ok(())
+}
+
+/// The orders that were asked for.
+fn placed(effects: &Effects) -> Vec<u64> {
+    let placed = effects.messages::<PlaceOrder>().into_iter();
+    placed.map(|placed| placed.order).collect()
+}
+
+fn has_completed(effects: &Effects, order: u64) -> bool {
+    let instance = effects.instance::<OrderSaga>("sales", &order);
+    instance.and_then(|instance| instance.outcome) == Some(Outcome::Completed)
+}
+
+fn balanced(effects: &Effects) -> Result<(), String> {
+    for order in placed(effects) {
+        let about = order.to_string();
+        let (charges, refunds) = (effects.count("charge", &about), effects.count("refund", &about));
+        let completed = has_completed(effects, order);
+        if charges > 1 || refunds > 1 || charges < refunds.min(charges) {
+            return Err(format!("order {order} was charged {charges} times and refunded {refunds} times"));
+        }
+        if completed && (charges, refunds) != (1, 0) {
+            return Err(format!("order {order} completed with {charges} charges and {refunds} refunds"));
+        }
+        if !completed && charges > refunds {
+            return Err(format!("order {order} was cancelled, and its money kept"));
+        }
+    }
+    Ok(())
+}
+
+fn kept_stock(effects: &Effects) -> Result<(), String> {
+    let mut reserved = Vec::new();
+    let mut released = Vec::new();
+    for instance in effects.instances::<Stock>("warehouse") {
+        let Some(state) = instance.state else { continue };
+        let stock: Stock = serde_json::from_str(&state).map_err(|error| error.to_string())?;
+        reserved.extend(stock.reserved);
+        released.extend(stock.released);
+    }
+    for order in placed(effects) {
+        let times = |list: &[u64]| list.iter().filter(|one| **one == order).count();
+        let expected = usize::from(!has_completed(effects, order));
+        if times(&reserved) != 1 || times(&released) != expected {
+            return Err(format!(
+                "order {order}: reserved {} times, released {} times",
+                times(&reserved),
+                times(&released)
+            ));
+        }
+    }
+    let ended: Vec<(u64, bool)> = effects
+        .instances::<Books>("warehouse")
+        .into_iter()
+        .filter_map(|instance| serde_json::from_str::<Books>(&instance.state?).ok())
+        .flat_map(|books| books.ended)
+        .collect();
+    // An order that the auditor can't look at is in the error queue as a whole.
+    for order in placed(effects).into_iter().filter(|order| order % 6 != 5) {
+        let times = ended.iter().filter(|(one, _)| *one == order).count();
+        if times != 1 {
+            return Err(format!("order {order} stands in the books {times} times"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! The system under test: its endpoints, as a user declares them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use longhaul_core::endpoint::EndpointBuilder;
+
+use crate::outside::Outside;
+
+type Deploy = Arc<dyn Fn(EndpointBuilder, &Outside) -> EndpointBuilder + Send + Sync>;
+
+/// The endpoints of a simulated system.
+///
+/// Each is given as the function that puts it together: it is called anew whenever the process starts. Name, broker,
+/// store, clock and randomness are there already; what is added is what the production code adds.
+#[derive(Clone, Default)]
+pub struct World {
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// One endpoint.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) name: String,
+    pub(crate) is_stored: bool,
+    pub(crate) instances: u8,
+    /// One for each version of the code, the first first; a restart goes on to the next.
+    pub(crate) versions: Vec<Deploy>,
+}
+
+impl World {
+    /// An endpoint with a store.
+    #[must_use]
+    pub fn endpoint(
+        self,
+        name: &str,
+        deploy: impl Fn(EndpointBuilder, &Outside) -> EndpointBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.with(name, true, Arc::new(deploy))
+    }
+
+    /// An endpoint without a store: handlers only, all of them idempotent.
+    #[must_use]
+    pub fn storeless(
+        self,
+        name: &str,
+        deploy: impl Fn(EndpointBuilder, &Outside) -> EndpointBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.with(name, false, Arc::new(deploy))
+    }
+
+    /// The last endpoint runs as so many processes, which share its queue and its store.
+    #[must_use]
+    pub fn instances(mut self, count: u8) -> Self {
+        if let Some(last) = self.endpoints.last_mut() {
+            last.instances = count.max(1);
+        }
+        self
+    }
+
+    /// The next version of the last endpoint: a process that starts again may start with it, or with the one before.
+    #[must_use]
+    pub fn then(
+        mut self,
+        deploy: impl Fn(EndpointBuilder, &Outside) -> EndpointBuilder + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(last) = self.endpoints.last_mut() {
+            last.versions.push(Arc::new(deploy));
+        }
+        self
+    }
+
+    fn with(mut self, name: &str, is_stored: bool, deploy: Deploy) -> Self {
+        self.endpoints.push(Endpoint {
+            name: name.to_owned(),
+            is_stored,
+            instances: 1,
+            versions: vec![deploy],
+        });
+        self
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.endpoints.iter().map(|endpoint| &endpoint.name))
+            .finish()
+    }
+}

@@ -1,0 +1,13 @@
+//! The order system under everything that can go wrong.
+
+use longhaul_simulation::{Faults, systems};
+
+#[test]
+fn when_nothing_goes_wrong_all_is_as_it_should_be() {
+    systems::orders(8).faults(Faults::none()).check(2);
+}
+
+#[test]
+fn when_everything_goes_wrong_all_is_as_it_should_be() {
+    systems::orders(6).check(2000);
+}
