@@ -282,7 +282,12 @@ impl Ledger {
                     StepState::Pending | StepState::Done | StepState::Failed
                 )
             };
-            let Some(at) = self.steps.iter().rposition(open) else {
+            let next = if goes_forward() {
+                self.steps.iter().position(open)
+            } else {
+                self.steps.iter().rposition(open)
+            };
+            let Some(at) = next else {
                 // A step that nobody answered keeps the saga: its late success must find somebody to undo it.
                 if self.all_answered() {
                     return Progress::Finished;
@@ -343,3 +348,11 @@ fn refusal(by: &str, attempts: u32) -> String {
 fn nothing() -> Bytes {
     Bytes::from_static(b"null")
 }
+/// Whether a simulation makes compensation wrong on purpose.
+fn goes_forward() -> bool {
+    #[cfg(feature = "simulation")]
+    return longhaul_core::probe::is_mutated(longhaul_core::probe::Mutant::UndoneForward);
+    #[cfg(not(feature = "simulation"))]
+    return false;
+}
+

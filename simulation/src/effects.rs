@@ -57,17 +57,12 @@ impl Effects {
     /// One can't be read as `M`.
     #[must_use]
     pub fn messages<M: Message>(&self) -> Vec<M> {
-        let of_type = self
-            .sent
-            .iter()
-            .filter(|envelope| envelope.headers.get(headers::TYPE) == Some(M::NAME));
-        let codec = JsonCodec::default();
-        of_type
-            .map(|envelope| {
-                let read = decode(&codec, &envelope.body);
-                read.unwrap_or_else(|fault| panic!("failed to read {}: {fault}", M::NAME))
-            })
-            .collect()
+        self.sent().filter_map(|sent| sent.read()).collect()
+    }
+
+    /// All messages that the broker took, in the order in which it took them, each once however often it was sent.
+    pub fn sent(&self) -> impl Iterator<Item = Sent<'_>> {
+        self.sent.iter().map(|envelope| Sent(envelope))
     }
 
     /// How many messages the error queue holds.
@@ -123,5 +118,28 @@ impl Effects {
                 Err(fault) => panic!("failed to {fault}"),
             })
             .collect()
+    }
+}
+
+/// A message that the broker took.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a>(&'a Envelope);
+
+impl Sent<'_> {
+    /// The wire name of its type.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.headers.get(headers::TYPE).unwrap_or_default()
+    }
+
+    /// The message, if it is of this type.
+    ///
+    /// # Panics
+    /// It is, and can't be read.
+    #[must_use]
+    pub fn read<M: Message>(&self) -> Option<M> {
+        let read = || decode(&JsonCodec::default(), &self.0.body);
+        (self.name() == M::NAME)
+            .then(|| read().unwrap_or_else(|fault| panic!("failed to read {}: {fault}", M::NAME)))
     }
 }

@@ -21,7 +21,8 @@ mod workload;
 mod world;
 
 pub use broker::Personality;
-pub use effects::Effects;
+pub use effects::{Effects, Sent};
+pub use longhaul_core::probe::{CrashPoint, Moment, Mutant, mutate};
 pub use faults::{FaultKind, Faults};
 pub use outside::{Call, Outside, Unreachable};
 pub use plan::{InvalidSchedule, Schedule};

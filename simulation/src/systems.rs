@@ -2,4 +2,4 @@
 
 mod orders;
 
-pub use orders::orders;
+pub use orders::{contended_orders, orders};

@@ -11,3 +11,8 @@ fn when_nothing_goes_wrong_all_is_as_it_should_be() {
 fn when_everything_goes_wrong_all_is_as_it_should_be() {
     systems::orders(6).check(2000);
 }
+
+#[test]
+fn when_processes_compete_all_is_as_it_should_be() {
+    systems::contended_orders(6).check(500);
+}

@@ -78,7 +78,7 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
     let mut settled = HashSet::new();
     for unit in trace.lasting() {
         let changes = unit.work.inbox.iter();
-        let ended = changes.filter(|change| matches!(change.next, Some(InboxState::Done | InboxState::Failed { .. })));
+        let ended = changes.filter(|change| change.next == Some(InboxState::Done));
         settled.extend(ended.map(|change| (unit.endpoint, &change.id)));
     }
     let mut failed: HashSet<_> = trace.failed.iter().map(|envelope| &envelope.id).collect();

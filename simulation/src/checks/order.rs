@@ -50,9 +50,10 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
             What::Committed { unit, durable, index, .. } => {
                 for change in &unit.inbox {
                     let before = match change.next {
-                        Some(InboxState::Done | InboxState::Failed { .. }) => u64::MAX,
+                        Some(InboxState::Done) => u64::MAX,
                         Some(InboxState::Scheduled { generation, .. }) => u64::from(generation),
-                        Some(InboxState::Started { .. }) | None => continue,
+                        // One that failed is in the error queue, or nowhere.
+                        Some(InboxState::Failed { .. } | InboxState::Started { .. }) | None => continue,
                     };
                     let written = Written {
                         at,

@@ -313,20 +313,36 @@ fn billing(endpoint: EndpointBuilder, outside: &Outside) -> EndpointBuilder {
 
 /// So many orders through three endpoints, with everything that can go wrong, and what must be true of them.
 pub fn orders(count: u64) -> Simulation {
-    let placed = (0..count).map(|order| PlaceOrder {
-        order,
-        cents: 100 + i64::try_from(order).unwrap_or(0),
-    });
-    let system = |world: World| {
+    simulation(count, |world| {
         world
             .endpoint("sales", sales)
             .endpoint("warehouse", warehouse)
             .storeless("billing", billing)
-    };
+    })
+}
+
+/// The same with two processes of the warehouse and two of billing, which compete for messages and records.
+pub fn contended_orders(count: u64) -> Simulation {
+    simulation(count, |world| {
+        world
+            .endpoint("sales", sales)
+            .endpoint("warehouse", warehouse)
+            .instances(2)
+            .storeless("billing", billing)
+            .instances(2)
+    })
+}
+
+fn simulation(count: u64, system: impl FnOnce(World) -> World) -> Simulation {
+    let placed = (0..count).map(|order| PlaceOrder {
+        order,
+        cents: 100 + i64::try_from(order).unwrap_or(0),
+    });
     Simulation::of(system)
         .workload(Workload::new().send_each("sales", placed))
         .invariant("each order ends once", ended_once)
         .invariant("the money is that of the completed orders", balanced)
+        .invariant("what was done last is undone first", undone_in_reverse)
         .invariant("stock is reserved once, and released if the order fails", kept_stock)
 }
 
@@ -364,6 +380,20 @@ fn balanced(effects: &Effects) -> Result<(), String> {
         }
         if !completed && charges > refunds {
             return Err(format!("order {order} was cancelled, and its money kept"));
+        }
+    }
+    Ok(())
+}
+
+fn undone_in_reverse(effects: &Effects) -> Result<(), String> {
+    for order in placed(effects) {
+        let refunded = effects.sent().position(|sent| sent.read::<RefundCard>().is_some_and(|m| m.order == order));
+        let released = effects.sent().position(|sent| sent.read::<ReleaseStock>().is_some_and(|m| m.order == order));
+        if let (Some(refunded), Some(released)) = (refunded, released)
+            && released < refunded
+            && effects.count("charge", &order.to_string()) > 0
+        {
+            return Err(format!("order {order}: stock was released before the card was refunded"));
         }
     }
     Ok(())

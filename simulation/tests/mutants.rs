@@ -1,0 +1,27 @@
+//! Faults made on purpose in the runtime: a simulator that does not find them proves nothing.
+
+use longhaul_simulation::{Mutant, Simulation, mutate, systems};
+
+/// The most schedules that one may take to find.
+const MOST: u64 = 20_000;
+
+/// Alone and contended by turns, with orders that every path of the system is taken for.
+fn system(seed: u64) -> Simulation {
+    if seed / 2 % 2 == 0 { systems::orders(8) } else { systems::contended_orders(8) }
+}
+
+#[test]
+fn every_mutant_is_caught() {
+    let mut missed = Vec::new();
+    println!("{:<24} {:>9}  broken", "mutant", "schedules");
+    for mutant in Mutant::ALL {
+        mutate(Some(mutant));
+        let caught = (0..MOST).find_map(|seed| Some((seed + 1, system(seed).breaks(seed)?)));
+        mutate(None);
+        match caught {
+            Some((schedules, broken)) => println!("{:<24} {schedules:>9}  {broken}", format!("{mutant:?}")),
+            None => missed.push(mutant),
+        }
+    }
+    assert!(missed.is_empty(), "not caught in {MOST} schedules: {missed:?}");
+}
