@@ -3,7 +3,7 @@
 use crate::workspace::{Member, Workspace};
 
 /// Folder and floor. A folder that ends with `/` stands for each crate in it.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("core", 0),
     ("macros", 0),
     ("embedded", 0),
@@ -12,6 +12,7 @@ const FLOORS: [(&str, u8); 15] = [
     ("persistence/", 1),
     ("testing", 2),
     ("simulation", 3),
+    ("simulation/", 3),
     ("ops/model", 3),
     ("", 4),
     ("ops/cli", 4),

@@ -12,33 +12,35 @@ use crate::broker::ERROR_QUEUE;
 use crate::trace::{Role, Trace, What};
 
 /// The headers that make a message what it is; those that count attempts or say why it failed come and go.
-const IDENTITY: [&str; 8] = [
+const IDENTITY: [&str; 7] = [
     headers::TYPE,
     headers::INTENT,
     headers::CONTENT_TYPE,
     headers::TIME_SENT,
     headers::CONVERSATION,
-    headers::CAUSATION,
     headers::CORRELATION,
     headers::ORIGINATING_ENDPOINT,
 ];
 
-/// Whatever the broker takes under one id is one message. A client that asks again asks at another time.
+/// Whatever the broker takes under one id has one body; and, sent for the same cause, is one message. (An undo that
+/// nobody answers is sent again for another cause, under its old id.) A client that asks again asks at another time.
 pub(super) fn same(trace: &Trace) -> Finding {
-    let mut first: HashMap<_, &Arc<Envelope>> = HashMap::new();
+    let mut bodies: HashMap<_, &Arc<Envelope>> = HashMap::new();
+    let mut messages: HashMap<_, &Arc<Envelope>> = HashMap::new();
     for event in &trace.events {
         let What::Taken { envelope, .. } = &event.what else { continue };
-        let before = *first.entry(&envelope.id).or_insert(envelope);
         let is_asked = trace.members.get(event.process).is_some_and(|member| member.role == Role::Client);
+        if bodies.entry(&envelope.id).or_insert(envelope).body != envelope.body {
+            return Err(format!("{} was sent again with another body", envelope.id));
+        }
+        let transition = (&envelope.id, envelope.headers.get(headers::CAUSATION));
+        let before = *messages.entry(transition).or_insert(envelope);
         let differs = IDENTITY
             .into_iter()
             .filter(|name| !is_asked || *name != headers::TIME_SENT)
             .find(|name| before.headers.get(name) != envelope.headers.get(name));
         if let Some(name) = differs {
             return Err(format!("{} was sent again with another {name}", envelope.id));
-        }
-        if before.body != envelope.body {
-            return Err(format!("{} was sent again with another body", envelope.id));
         }
     }
     Ok(())
