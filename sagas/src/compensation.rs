@@ -355,4 +355,3 @@ fn goes_forward() -> bool {
     #[cfg(not(feature = "simulation"))]
     return false;
 }
-

@@ -3,11 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use longhaul_simulation::{Simulation, Summary, run_in_parallel, systems};
+use longhaul_simulation::{Summary, run_in_parallel, systems};
 use serde_json::json;
 
 /// A third of a schedule is spent in the allocator.
@@ -15,34 +15,38 @@ use serde_json::json;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs Longhaul's own systems through very many schedules of crashes, duplicates, races and failing calls.
+///
+/// Each seed stands for one system, one broker and one mix of faults. Without a limit, 20,000 schedules are run.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
 struct Options {
     /// How many schedules to run
-    #[arg(long, default_value_t = 20_000, conflicts_with_all = ["minutes", "seed"])]
-    schedules: u64,
+    #[arg(long, conflicts_with_all = ["minutes", "seed"])]
+    schedules: Option<u64>,
     /// How long to run, instead of so many schedules
     #[arg(long, conflicts_with = "seed")]
     minutes: Option<u64>,
-    /// Runs one seed only, of the systems of that size
-    #[arg(long, requires = "orders")]
-    seed: Option<u64>,
-    /// Orders in each schedule; from 1 to 10 by turns if it is not said
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    orders: Option<u64>,
-    /// The seed to begin with
-    #[arg(long, default_value_t = 0)]
-    from: u64,
-    /// How many schedules run at once
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=256))]
-    threads: Option<u64>,
-    /// Writes a report to this file
+    /// Run this seed only
     #[arg(long)]
+    seed: Option<u64>,
+    /// The seed to begin with
+    #[arg(long, default_value_t = 0, conflicts_with = "seed")]
+    from: u64,
+    /// How many schedules run at once; as many as there are cores if it is not said
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+    /// Write a report to this file
+    #[arg(long, conflicts_with = "seed")]
     json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let options = Options::parse();
+    let result = match options.seed {
+        Some(seed) => Ok(run_one(seed)),
+        None => run_many(&options),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -52,95 +56,103 @@ fn main() -> ExitCode {
     }
 }
 
+fn run_one(seed: u64) -> bool {
+    let (name, system) = systems::of_seed(seed);
+    match system.run_seed(seed) {
+        Ok(summary) => {
+            let (messages, faults) = (summary.messages, summary.faults);
+            println!("{name}, seed {seed}: nothing broke; {messages} messages, {faults} faults");
+            true
+        }
+        Err(failure) => {
+            println!("{name}:\n{failure}");
+            false
+        }
+    }
+}
+
 /// What is known so far, and when it was shown last.
+#[derive(Default)]
 struct Progress {
     total: Summary,
     shown: Duration,
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long it takes in the world outside")]
-fn run(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
+fn run_many(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let began = Instant::now();
-    if let (Some(seed), Some(orders)) = (options.seed, options.orders) {
-        return Ok(match systems::orders(orders).run_seed(seed) {
-            Ok(summary) => {
-                println!("seed {seed}: nothing broke, {} messages, {} faults", summary.messages, summary.faults);
-                true
-            }
-            Err(failure) => {
-                println!("{failure}");
-                false
-            }
-        });
-    }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = options.threads.map_or(Ok(cores), usize::try_from)?;
-    let sizes: Vec<u64> = options.orders.map_or_else(|| (1..=10).collect(), |orders| vec![orders]);
-    let limit = options.minutes.map(|minutes| Duration::from_secs(minutes * 60));
-    let progress = Mutex::new(Progress {
-        total: Summary::default(),
-        shown: Duration::ZERO,
-    });
-    let mut failed = None;
-    let mut from = options.from;
-    // Each system gets its share, a thousand seeds at a time.
-    'all: while failed.is_none() {
-        for size in &sizes {
-            let done = progress.lock().map_or(0, |progress| progress.total.schedules);
-            let left = options.schedules.saturating_sub(done);
-            let share = if limit.is_some() { 1000 } else { left.min(1000) };
-            if share == 0 || limit.is_some_and(|limit| began.elapsed() >= limit) {
-                break 'all;
-            }
-            let system: Simulation = systems::orders(*size);
-            let tell = |one: &Summary| {
-                if let Ok(mut progress) = progress.lock() {
-                    progress.total.add(one);
-                    let passed = began.elapsed();
-                    if passed - progress.shown >= Duration::from_secs(1) {
-                        progress.shown = passed;
-                        show(&progress.total, passed);
-                    }
-                }
-                limit.is_none_or(|limit| began.elapsed() < limit)
-            };
-            if let Err(failure) = run_in_parallel(&system, from..from + share, threads, tell) {
-                failed = Some((*size, failure));
-                break 'all;
-            }
-            from += share;
+    let threads = options.threads.map_or(cores, usize::from);
+    let limit = options
+        .minutes
+        .map(|minutes| Duration::from_secs(minutes.saturating_mul(60)));
+    let count = match limit {
+        Some(_) => u64::MAX,
+        None => options.schedules.unwrap_or(20_000),
+    };
+    let progress = Mutex::new(Progress::default());
+    let tell = |one: &Summary| {
+        let passed = began.elapsed();
+        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.total.add(one);
+        if passed - progress.shown >= between_lines() {
+            progress.shown = passed;
+            show(&progress.total, passed);
         }
-    }
-    let total = progress.into_inner().map_err(|_| "a schedule panicked")?.total;
+        limit.is_none_or(|limit| passed < limit)
+    };
+    let seeds = options.from..options.from.saturating_add(count);
+    let result = run_in_parallel(seeds, threads, systems::of_seed, tell);
+    let total = progress
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .total;
     let passed = began.elapsed();
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
     println!("{}", line(&total, passed));
     for point in total.points.iter().filter(|point| point.crashed == 0) {
-        println!("never ended {:?} {:?} (passed {} times)", point.moment, point.point, point.passed);
+        println!(
+            "never ended {:?} {:?} (passed {} times)",
+            point.moment, point.point, point.passed
+        );
     }
     if let Some(path) = &options.json {
-        let report = report(&total, passed, threads, failed.as_ref().map(|(_, failure)| failure.to_string()));
-        std::fs::write(path, serde_json::to_string_pretty(&report)?)?;
+        let failure = result
+            .as_ref()
+            .err()
+            .map(|(name, failure)| format!("{name}:\n{failure}"));
+        let report = report(&total, passed, threads, failure.as_deref());
+        std::fs::write(path, serde_json::to_string_pretty(&report)?)
+            .map_err(|error| format!("the report can't be written to {}: {error}", path.display()))?;
     }
-    let Some((size, failure)) = failed else {
-        println!("nothing broke");
-        return Ok(true);
-    };
-    println!("\nin the system of {size} orders:\n{failure}");
-    Ok(false)
+    match result {
+        Ok(()) => {
+            println!("nothing broke");
+            Ok(true)
+        }
+        Err((name, failure)) => {
+            println!("\n{name}:\n{failure}");
+            Ok(false)
+        }
+    }
+}
+
+/// On a terminal one line that changes; else a line from time to time.
+fn between_lines() -> Duration {
+    Duration::from_secs(if std::io::stderr().is_terminal() { 1 } else { 30 })
 }
 
 fn show(total: &Summary, passed: Duration) {
     let mut out = std::io::stderr().lock();
-    let is_terminal = out.is_terminal();
-    // On a terminal one line that changes; else one line in ten seconds.
-    if is_terminal || passed.as_secs() % 10 == 0 {
-        let (begin, end) = if is_terminal { ("\r\x1b[K", "") } else { ("", "\n") };
-        // A progress line that can't be written is no reason to stop.
-        write!(out, "{begin}{}{end}", line(total, passed)).unwrap_or_default();
-    }
+    let (begin, end) = if out.is_terminal() {
+        ("\r\x1b[K", "")
+    } else {
+        ("", "\n")
+    };
+    // A progress line that can't be written is no reason to stop.
+    write!(out, "{begin}{}{end}", line(total, passed)).unwrap_or_default();
 }
 
 fn line(total: &Summary, passed: Duration) -> String {
@@ -165,7 +177,7 @@ fn points(total: &Summary) -> (usize, usize, usize) {
     (passed.count(), crashed.count(), total.points.len())
 }
 
-fn report(total: &Summary, passed: Duration, threads: usize, failure: Option<String>) -> serde_json::Value {
+fn report(total: &Summary, passed: Duration, threads: usize, failure: Option<&str>) -> serde_json::Value {
     let points = total.points.iter().map(|point| {
         json!({
             "point": format!("{:?}", point.point),

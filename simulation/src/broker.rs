@@ -129,7 +129,12 @@ impl Broker {
     }
 
     /// Lends the first message that is there, or says when the next one is.
-    pub(crate) fn lend(&mut self, name: &Address, to: Holder, now: Timestamp) -> Result<Loan, Option<Timestamp>> {
+    pub(crate) fn lend(
+        &mut self,
+        name: &Address,
+        to: Holder,
+        now: Timestamp,
+    ) -> Result<Loan, Option<Timestamp>> {
         self.next += 1;
         let tag = self.next;
         let leases = self.personality == Personality::Sqs;
@@ -160,11 +165,18 @@ impl Broker {
     /// How much of a queue a process has.
     pub(crate) fn lent_to(&self, queue: &Address, holder: Holder) -> usize {
         let queue = self.queues.get(queue);
-        queue.map_or(0, |queue| queue.lent.values().filter(|lent| lent.to == holder).count())
+        queue.map_or(0, |queue| {
+            queue.lent.values().filter(|lent| lent.to == holder).count()
+        })
     }
 
     /// Ends a loan: the message is gone, or back in its queue from a time on. `None`: the right was lost before.
-    pub(crate) fn settle(&mut self, name: &Address, tag: u64, back: Option<Timestamp>) -> Option<Arc<Envelope>> {
+    pub(crate) fn settle(
+        &mut self,
+        name: &Address,
+        tag: u64,
+        back: Option<Timestamp>,
+    ) -> Option<Arc<Envelope>> {
         let queue = self.queues.get_mut(name)?;
         let lent = queue.lent.remove(&tag)?;
         let envelope = Arc::clone(&lent.held.envelope);
@@ -177,7 +189,9 @@ impl Broker {
 
     /// The settlement never arrives: the message stays with its holder, who has forgotten it.
     pub(crate) fn forget(&mut self, name: &Address, tag: u64, now: Timestamp) {
-        let Some(queue) = self.queues.get_mut(name) else { return };
+        let Some(queue) = self.queues.get_mut(name) else {
+            return;
+        };
         match self.personality {
             Personality::Rabbit => {
                 if let Some(lent) = queue.lent.remove(&tag) {
@@ -225,7 +239,10 @@ impl Broker {
     ) -> Vec<(usize, Arc<Envelope>)> {
         let mut lost = Vec::new();
         for queue in self.queues.values_mut() {
-            let due = queue.lent.iter_mut().filter(|(_, lent)| lent.until.is_some_and(|until| until <= now));
+            let due = queue
+                .lent
+                .iter_mut()
+                .filter(|(_, lent)| lent.until.is_some_and(|until| until <= now));
             let mut ended = Vec::new();
             for (tag, lent) in due {
                 if !lent.is_given_up && renews(lent.to) {
@@ -256,13 +273,19 @@ impl Broker {
 
     /// Whether every queue is empty but that of what failed.
     pub(crate) fn is_empty(&self) -> bool {
-        let mut queues = self.queues.iter().filter(|(name, _)| name.as_str() != ERROR_QUEUE);
+        let mut queues = self
+            .queues
+            .iter()
+            .filter(|(name, _)| name.as_str() != ERROR_QUEUE);
         queues.all(|(_, queue)| queue.waiting.is_empty() && queue.lent.is_empty())
     }
 
     /// What is still in the queues, for people.
     pub(crate) fn contents(&self) -> Vec<String> {
-        let queues = self.queues.iter().filter(|(name, _)| name.as_str() != ERROR_QUEUE);
+        let queues = self
+            .queues
+            .iter()
+            .filter(|(name, _)| name.as_str() != ERROR_QUEUE);
         queues
             .flat_map(|(name, queue)| {
                 let waiting = queue
@@ -270,7 +293,10 @@ impl Broker {
                     .iter()
                     .map(move |((at, _), held)| format!("{} waits in {name} from {at} on", held.envelope.id));
                 let lent = queue.lent.values().map(move |lent| {
-                    format!("{} of {name} is with process {}", lent.held.envelope.id, lent.to.process)
+                    format!(
+                        "{} of {name} is with process {}",
+                        lent.held.envelope.id, lent.to.process
+                    )
                 });
                 waiting.chain(lent)
             })
@@ -279,7 +305,10 @@ impl Broker {
 
     /// The messages in the error queue.
     pub(crate) fn failed(&self) -> Vec<Arc<Envelope>> {
-        let queues = self.queues.iter().filter(|(name, _)| name.as_str() == ERROR_QUEUE);
+        let queues = self
+            .queues
+            .iter()
+            .filter(|(name, _)| name.as_str() == ERROR_QUEUE);
         queues
             .flat_map(|(_, queue)| queue.waiting.values().map(|held| Arc::clone(&held.envelope)))
             .collect()

@@ -21,9 +21,15 @@ pub(crate) type Rule = (&'static str, fn(&Trace) -> Finding);
 /// All rules. The first are the most telling.
 pub(crate) const RULES: [Rule; 14] = [
     ("a message is committed at most once", commits::once),
-    ("effects are committed together with their inbox entry", commits::together),
+    (
+        "effects are committed together with their inbox entry",
+        commits::together,
+    ),
     ("versions of a record form a chain", commits::chained),
-    ("an acknowledgement comes after a durable commit", order::acknowledged_late),
+    (
+        "an acknowledgement comes after a durable commit",
+        order::acknowledged_late,
+    ),
     ("nothing leaves before its commit is durable", order::sent_late),
     ("what is marked as sent was confirmed", order::marked_late),
     ("a timeout never fires early", order::never_early),

@@ -51,6 +51,8 @@ pub(crate) struct Standing {
     pub(crate) paused_until: Option<Timestamp>,
     /// Grows with every cut of its connection.
     pub(crate) connection: u32,
+    /// It has made all its requests.
+    pub(crate) is_done: bool,
     /// Its consumer ended for good.
     pub(crate) consumer_ended: bool,
 }

@@ -2,6 +2,7 @@
 
 mod broker;
 mod checks;
+mod client;
 mod effects;
 mod faults;
 mod hub;
@@ -22,8 +23,8 @@ mod world;
 
 pub use broker::Personality;
 pub use effects::{Effects, Sent};
-pub use longhaul_core::probe::{CrashPoint, Moment, Mutant, mutate};
 pub use faults::{FaultKind, Faults};
+pub use longhaul_core::probe::{CrashPoint, Moment, Mutant, mutate};
 pub use outside::{Call, Outside, Unreachable};
 pub use plan::{InvalidSchedule, Schedule};
 pub use report::Failure;

@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use longhaul_core::address::Address;
 use longhaul_core::clock::{Clock, Timestamp};
-use longhaul_core::endpoint::{Endpoint, EndpointError, EndpointErrorKind};
-use longhaul_core::ids::{MessageId, SeededRandomness};
+use longhaul_core::endpoint::{Endpoint, EndpointError};
+use longhaul_core::ids::SeededRandomness;
 use longhaul_core::probe::{CrashPoint, Moment};
 use tokio::sync::oneshot;
 
 use crate::broker::{Broker, ERROR_QUEUE, Personality};
+use crate::client;
 use crate::effects::Effects;
 use crate::faults::Faults;
 use crate::hub::{Hub, Incarnation, Standing, World as State};
 use crate::outside::Outside;
-use crate::plan::{Chooser, Schedule, Site, WorldFault, Fault};
+use crate::plan::{Chooser, Fault, Schedule, Site, WorldFault};
 use crate::store::{Shelf, SimPersistence};
 use crate::time::SimClock;
 use crate::trace::{Member, Role, Trace, What};
@@ -33,7 +34,7 @@ const FAULTS: Duration = Duration::from_secs(120);
 /// How long everything may take to come to rest, once nothing goes wrong and nothing is planned any more.
 pub(crate) const SETTLE: Duration = Duration::from_secs(600);
 /// After how long a process that ended by itself is started again.
-const RESTART: Duration = Duration::from_secs(1);
+pub(crate) const RESTART: Duration = Duration::from_secs(1);
 /// The first request comes when the endpoints have declared their queues.
 const HEAD_START: Duration = Duration::from_millis(50);
 
@@ -55,7 +56,9 @@ impl Run {
     /// How often a process ended at a point.
     pub(crate) fn crashes_at(&self, point: CrashPoint, moment: Moment) -> u64 {
         let there = self.schedule.faults.iter();
-        there.filter(|(place, _)| place.site == Site::Point(point, moment)).count() as u64
+        there
+            .filter(|(place, _)| place.site == Site::Point(point, moment))
+            .count() as u64
     }
 }
 
@@ -125,13 +128,14 @@ struct Machine<'a> {
     slack: Duration,
     turn: usize,
     most_events: usize,
+    requests: Vec<(usize, Request)>,
 }
 
 impl<'a> Machine<'a> {
     fn new(
         setup: Setup<'a>,
         personality: Personality,
-        requests: Option<&[usize]>,
+        requests_wanted: Option<&[usize]>,
         chooser: Chooser,
     ) -> Self {
         let start = beginning();
@@ -140,12 +144,19 @@ impl<'a> Machine<'a> {
         {
             let mut state = hub.world();
             state.add(client_name(), Role::Client);
+            if setup.world.client_is_stored {
+                state.shelves.insert(client_name(), Shelf::new(false));
+            }
             if let Ok(errors) = Address::new(ERROR_QUEUE) {
                 state.broker.queues.entry(errors).or_default();
             }
             for (at, endpoint) in setup.world.endpoints.iter().enumerate() {
                 let name = address(&endpoint.name);
-                let role = if endpoint.is_stored { Role::Stored } else { Role::Storeless };
+                let role = if endpoint.is_stored {
+                    Role::Stored
+                } else {
+                    Role::Storeless
+                };
                 for _ in 0..endpoint.instances {
                     state.add(name.clone(), role);
                     processes.push(Process::new(Some(at), name.clone(), start));
@@ -155,13 +166,21 @@ impl<'a> Machine<'a> {
                 }
             }
         }
-        let last = setup.workload.requests.last().map_or(Duration::ZERO, |request| request.at);
+        let last = setup
+            .workload
+            .requests
+            .last()
+            .map_or(Duration::ZERO, |request| request.at);
         let faults_end = start + HEAD_START + last + FAULTS;
         hub.world().plan(faults_end);
         let count = u8::try_from(processes.len()).unwrap_or(u8::MAX);
         let events = hub.world().chooser.world(count, setup.faults);
-        let events = events.into_iter().map(|(after, what)| (start + HEAD_START + after, what));
+        let events = events
+            .into_iter()
+            .map(|(after, what)| (start + HEAD_START + after, what));
         let most_events = 50_000 + 2_000 * setup.workload.requests.len();
+        let requests = setup.workload.requests.iter().cloned().enumerate();
+        let requests = requests.filter(|(at, _)| requests_wanted.is_none_or(|wanted| wanted.contains(at)));
         let mut machine = Self {
             setup,
             hub,
@@ -171,24 +190,16 @@ impl<'a> Machine<'a> {
             slack: SETTLE,
             turn: 0,
             most_events,
+            requests: requests.collect(),
         };
-        let selected: Vec<(usize, Request)> = setup
-            .workload
-            .requests
-            .iter()
-            .cloned()
-            .enumerate()
-            .filter(|(at, _)| requests.is_none_or(|wanted| wanted.contains(at)))
-            .collect();
-        machine.begin(0, selected);
-        for at in 1..machine.processes.len() {
-            machine.begin(at, Vec::new());
+        for at in 0..machine.processes.len() {
+            machine.begin(at);
         }
         machine
     }
 
     /// Starts a process.
-    fn begin(&mut self, at: usize, requests: Vec<(usize, Request)>) {
+    fn begin(&mut self, at: usize) {
         let process = &mut self.processes[at];
         let mut state = self.hub.world();
         let standing = &mut state.processes[at];
@@ -218,16 +229,28 @@ impl<'a> Machine<'a> {
             .clock(process.clock.clone())
             .randomness(SeededRandomness::new(seed))
             .host("simulated");
-        let Some(endpoint) = process.endpoint.and_then(|endpoint| self.setup.world.endpoints.get(endpoint)) else {
-            process.life = Some(Box::pin(ask(incarnation, builder, requests)));
-            return;
-        };
-        let builder = builder.probe(incarnation.clone());
-        let builder = if endpoint.is_stored {
+        let endpoint = process
+            .endpoint
+            .and_then(|endpoint| self.setup.world.endpoints.get(endpoint));
+        let is_stored = endpoint.map_or(self.setup.world.client_is_stored, |endpoint| endpoint.is_stored);
+        let builder = if is_stored {
             builder.persistence(SimPersistence(incarnation.clone()))
         } else {
             builder
         };
+        let Some(endpoint) = endpoint else {
+            // Without a store, a client that ended would forget what it was asked.
+            let builder = if is_stored {
+                builder.probe(incarnation.clone())
+            } else {
+                builder
+            };
+            let start = beginning() + HEAD_START;
+            let life = client::live(incarnation, builder, start, self.requests.clone());
+            process.life = Some(Box::pin(life));
+            return;
+        };
+        let builder = builder.probe(incarnation.clone());
         let version = process.version.min(endpoint.versions.len() - 1);
         let builder = endpoint.versions[version](builder, &Outside(incarnation));
         process.life = Some(Box::pin(async move {
@@ -305,9 +328,7 @@ impl<'a> Machine<'a> {
             let error = result.err().map(|error| error.to_string());
             self.hub.world().note(now, at, What::Ended(error));
             self.end(at);
-            if at > 0 {
-                self.processes[at].restart = Some(now + RESTART);
-            }
+            self.processes[at].restart = Some(now + RESTART);
         }
     }
 
@@ -322,7 +343,11 @@ impl<'a> Machine<'a> {
         let mut state = self.hub.world();
         let state = &mut *state;
         state.broker.drop_connection(at, now);
-        let others = state.trace.members.iter().filter(|member| member.name == process.name);
+        let others = state
+            .trace
+            .members
+            .iter()
+            .filter(|member| member.name == process.name);
         let is_alone = others.count() == 1;
         let luck = state.processes[at].start as usize + state.trace.events.len();
         if let Some(shelf) = state.shelves.get_mut(&process.name)
@@ -337,13 +362,23 @@ impl<'a> Machine<'a> {
 
     /// When something happens next.
     fn next(&self) -> Option<Timestamp> {
-        let timers = self.processes.iter().filter_map(|process| process.clock.next_timer());
+        let timers = self
+            .processes
+            .iter()
+            .filter_map(|process| process.clock.next_timer());
         let restarts = self.processes.iter().filter_map(|process| process.restart);
         let state = self.hub.world();
-        let pauses = state.processes.iter().filter_map(|standing| standing.paused_until);
+        let pauses = state
+            .processes
+            .iter()
+            .filter_map(|standing| standing.paused_until);
         let events = self.events.front().map(|(at, _)| *at);
         let ends = [self.hub.clock.next_timer(), events, state.broker.next_end()];
-        let next = timers.chain(restarts).chain(pauses).chain(ends.into_iter().flatten()).min();
+        let next = timers
+            .chain(restarts)
+            .chain(pauses)
+            .chain(ends.into_iter().flatten())
+            .min();
         // A timer that a fault made overdue is due now.
         next.map(|next| next.max(self.hub.clock.now()))
     }
@@ -368,7 +403,9 @@ impl<'a> Machine<'a> {
                 state.broker.blocked_until = None;
             }
             let lost = {
-                let State { broker, processes, .. } = &mut *state;
+                let State {
+                    broker, processes, ..
+                } = &mut *state;
                 broker.end_loans(to, |holder| renews(processes, holder, to))
             };
             for (process, envelope) in lost {
@@ -380,7 +417,7 @@ impl<'a> Machine<'a> {
         }
         for at in 0..self.processes.len() {
             if self.processes[at].restart.is_some_and(|restart| restart <= to) {
-                self.begin(at, Vec::new());
+                self.begin(at);
             }
         }
     }
@@ -419,7 +456,10 @@ impl<'a> Machine<'a> {
                 if micros < 0 {
                     self.slack += Duration::from_micros(micros.unsigned_abs());
                 }
-                (at(process), format!("its clock jumps by {} s", micros / 1_000_000))
+                (
+                    at(process),
+                    format!("its clock jumps by {} s", micros / 1_000_000),
+                )
             }
             WorldFault::Stop(process) => {
                 if let Some(stop) = self.processes[at(process)].stop.take() {
@@ -434,14 +474,17 @@ impl<'a> Machine<'a> {
 
     /// Whether nothing is left to do and nobody is missing.
     fn is_at_rest(&self) -> bool {
-        let is_busy = |(at, process): (usize, &Process)| {
-            if at == 0 { process.life.is_some() } else { process.life.is_none() }
-        };
-        if self.processes.iter().enumerate().any(is_busy) {
+        if self.processes.iter().any(|process| process.life.is_none()) {
             return false;
         }
         let mut state = self.hub.world();
-        if !state.broker.is_empty() || state.processes.iter().any(|standing| standing.paused_until.is_some()) {
+        if !state.processes[0].is_done
+            || !state.broker.is_empty()
+            || state
+                .processes
+                .iter()
+                .any(|standing| standing.paused_until.is_some())
+        {
             return false;
         }
         state.shelves.iter_mut().all(|(endpoint, shelf)| {
@@ -452,8 +495,12 @@ impl<'a> Machine<'a> {
 
     fn is_endless(&self) -> Option<String> {
         let state = self.hub.world();
-        (state.trace.events.len() > self.most_events)
-            .then(|| format!("more than {} things happened, and there is no end", self.most_events))
+        (state.trace.events.len() > self.most_events).then(|| {
+            format!(
+                "more than {} things happened, and there is no end",
+                self.most_events
+            )
+        })
     }
 
     /// What has not come to rest, for people.
@@ -463,12 +510,15 @@ impl<'a> Machine<'a> {
         for (endpoint, shelf) in &mut state.shelves {
             let rows = shelf.pending(endpoint);
             left.extend(rows.iter().map(|row| {
-                format!("{endpoint} has {} {:?} pending, due {:?}", row.envelope.id, row.kind, row.due)
+                format!(
+                    "{endpoint} has {} {:?} pending, due {:?}",
+                    row.envelope.id, row.kind, row.due
+                )
             }));
         }
         for (at, process) in self.processes.iter().enumerate() {
-            if (process.life.is_none()) != (at == 0) {
-                left.push(format!("process {at} ({}) has not come to rest", process.name));
+            if process.life.is_none() {
+                left.push(format!("process {at} ({}) does not run", process.name));
             }
         }
         left.truncate(10);
@@ -493,14 +543,23 @@ impl<'a> Machine<'a> {
             leases: personality == Personality::Sqs,
         };
         let sides = [Moment::Before, Moment::After];
-        let points = CrashPoint::ALL.into_iter().flat_map(|point| sides.map(|side| (point, side)));
+        let points = CrashPoint::ALL
+            .into_iter()
+            .flat_map(|point| sides.map(|side| (point, side)));
         let points = points
             .map(|(point, side)| (point, side, state.chooser.count(Site::Point(point, side))))
             .collect();
-        let delivered = trace.events.iter().filter(|event| matches!(event.what, What::Delivered { .. }));
+        let delivered = trace
+            .events
+            .iter()
+            .filter(|event| matches!(event.what, What::Delivered { .. }));
         Run {
             messages: delivered.count() as u64,
-            effects: Effects::new(&trace, std::mem::take(&mut state.calls), std::mem::take(&mut state.shelves)),
+            effects: Effects::new(
+                &trace,
+                std::mem::take(&mut state.calls),
+                std::mem::take(&mut state.shelves),
+            ),
             trace,
             schedule,
             virtual_time: self.hub.clock.now().since(beginning()),
@@ -531,34 +590,6 @@ impl State {
         self.trace.members.push(Member { name, role });
         self.processes.push(Standing::default());
     }
-}
-
-/// The client: makes each request until it knows that it was taken.
-async fn ask(
-    incarnation: Incarnation,
-    builder: longhaul_core::endpoint::EndpointBuilder,
-    requests: Vec<(usize, Request)>,
-) -> Result<(), EndpointError> {
-    let session = builder.build().await?.session();
-    let start = beginning() + HEAD_START;
-    for (number, request) in requests {
-        incarnation.hub.clock.sleep_until(start + request.at).await;
-        loop {
-            let Ok(id) = MessageId::new(format!("request-{number}")) else { break };
-            let mut batch = session.begin_as(id);
-            let id = (request.fill)(&mut batch);
-            match batch.commit().await {
-                Ok(()) => {
-                    let accepted = |state: &mut State| incarnation.note(state, What::Accepted(id));
-                    incarnation.act(accepted).await;
-                    break;
-                }
-                Err(error) if error.kind() == EndpointErrorKind::Refused => return Err(error),
-                Err(_) => incarnation.pass(RESTART).await,
-            }
-        }
-    }
-    Ok(())
 }
 
 fn client_name() -> Address {

@@ -100,7 +100,13 @@ impl Outside {
         Ok(self.0.act(about).await)
     }
 
-    async fn call(&self, what: &str, about: &str, amount: i64, key: Option<String>) -> Result<(), Unreachable> {
+    async fn call(
+        &self,
+        what: &str,
+        about: &str,
+        amount: i64,
+        key: Option<String>,
+    ) -> Result<(), Unreachable> {
         let call = Call {
             what: what.to_owned(),
             about: about.to_owned(),
@@ -127,7 +133,8 @@ impl Outside {
     }
 
     fn put(&self, world: &mut World, call: Call) {
-        let known = |before: &Call| before.key.is_some() && (&before.what, &before.key) == (&call.what, &call.key);
+        let known =
+            |before: &Call| before.key.is_some() && (&before.what, &before.key) == (&call.what, &call.key);
         if !world.calls.iter().any(known) {
             world.calls.push(call.clone());
             self.0.note(world, What::Called(call));

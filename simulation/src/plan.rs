@@ -168,7 +168,11 @@ impl Chooser {
             if !faults.includes(kind) {
                 return 0;
             }
-            usize::try_from(choice).ok().and_then(|at| rates.get(at)).copied().unwrap_or(0)
+            usize::try_from(choice)
+                .ok()
+                .and_then(|at| rates.get(at))
+                .copied()
+                .unwrap_or(0)
         };
         let (crash, order) = (
             rate(FaultKind::Crash, [32, 128, 512]),
@@ -261,7 +265,15 @@ impl Chooser {
                 let events = events.collect::<Vec<_>>();
                 let numbered = events.into_iter().zip(0..);
                 numbered
-                    .map(|(fault, nth)| (Place { site: Site::World, nth }, fault))
+                    .map(|(fault, nth)| {
+                        (
+                            Place {
+                                site: Site::World,
+                                nth,
+                            },
+                            fault,
+                        )
+                    })
                     .collect()
             }
         };
@@ -300,7 +312,11 @@ impl Mix {
             Site::Arrival => {
                 let is_late = self.random.below(u64::from(rate)) < u64::from(self.late);
                 let later = self.moment();
-                if is_late { Fault::Late(later) } else { Fault::Twice(later) }
+                if is_late {
+                    Fault::Late(later)
+                } else {
+                    Fault::Twice(later)
+                }
             }
             Site::Send => self.failure(false),
             Site::Load | Site::Claim | Site::Commit | Site::Outside => self.failure(site != Site::Commit),

@@ -9,6 +9,7 @@ use longhaul_core::headers;
 use longhaul_core::ids::MessageId;
 use longhaul_core::store::{InboxState, PendingChange, PendingKind, UnitOfWork};
 
+use crate::broker::ERROR_QUEUE;
 use crate::machine::Run;
 use crate::plan::Schedule;
 use crate::trace::{Trace, What};
@@ -73,7 +74,13 @@ impl Failure {
     /// A test that shows it again.
     #[must_use]
     pub fn regression_test(&self) -> String {
-        let words = self.broken.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' });
+        let words = self.broken.chars().map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '_'
+            }
+        });
         let name: String = words.collect();
         format!(
             "#[test]\nfn when_replayed_{name}() {{\n    simulation().replay(\n        \"{}\",\n    );\n}}\n",
@@ -86,7 +93,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "broken: {}\n  {}\n", self.broken, self.what)?;
         if let Some(seed) = self.seed {
-            writeln!(f, "again with LONGHAUL_SEED={seed}; shrunk to:\n  {}\n", self.schedule)?;
+            writeln!(
+                f,
+                "again with LONGHAUL_SEED={seed}; shrunk to:\n  {}\n",
+                self.schedule
+            )?;
         }
         writeln!(f, "what happened:")?;
         for (number, line) in self.story.iter().take(LINES).enumerate() {
@@ -116,64 +127,98 @@ struct Origin<'a> {
 
 impl Told {
     fn of(trace: &Trace) -> Self {
-        let begin = trace.events.first().map_or(Timestamp::UNIX_EPOCH, |event| event.at);
-        let name_of = |process: usize| trace.members.get(process).map_or("?", |member| member.name.as_str());
+        let begin = trace
+            .events
+            .first()
+            .map_or(Timestamp::UNIX_EPOCH, |event| event.at);
         let mut origins: HashMap<&MessageId, Origin<'_>> = HashMap::new();
         let mut told = Self {
             story: Vec::new(),
             diagram: String::from("sequenceDiagram\n"),
         };
         for event in &trace.events {
-            let name = name_of(event.process);
-            let after = event.at.since(begin);
-            let say = |told: &mut Self, text: String| told.story.push(format!("after {after:?}: {text}"));
-            match &event.what {
-                What::Taken { envelope, queue, .. } => {
-                    let origin = Origin {
-                        sender: name,
-                        name: short(envelope),
-                    };
-                    origins.entry(&envelope.id).or_insert(origin);
-                    if queue.as_ref().is_some_and(|queue| queue.as_str() == crate::broker::ERROR_QUEUE) {
-                        let reason = envelope.headers.get(headers::ERROR_REASON).unwrap_or("unknown");
-                        let text = envelope.headers.get(headers::ERROR_TEXT).unwrap_or_default();
-                        say(&mut told, format!("{name} moves {} to the error queue: {reason}: {text}", short(envelope)));
-                        told.line(&format!("{name}-x{name}: {} failed: {reason}", short(envelope)));
-                    }
-                }
-                What::Committed { unit, .. } => {
-                    for change in unit.inbox.iter().filter(|change| change.next == Some(InboxState::Done)) {
-                        let origin = origins.get(&change.id);
-                        let (sender, message) = origin.map_or((name, "a timeout"), |origin| (origin.sender, origin.name));
-                        say(&mut told, format!("{name} handles {message} from {sender}{}", outcome(unit)));
-                        told.line(&format!("{sender}->>{name}: {message}"));
-                    }
-                }
-                What::Called(call) => {
-                    say(&mut told, format!("{name} has {} done about {} ({})", call.what, call.about, call.amount));
-                    told.line(&format!("Note over {name}: {} {} ({})", call.what, call.about, call.amount));
-                }
-                What::Crashed(Some((point, moment))) => {
-                    let moment = format!("{moment:?}").to_lowercase();
-                    say(&mut told, format!("{name} ends {moment} {point:?}"));
-                    told.line(&format!("Note over {name}: ends {moment} {point:?}"));
-                }
-                What::Ended(Some(error)) => say(&mut told, format!("{name} ends: {error}")),
-                What::Lost { from } => say(&mut told, format!("{name} loses what it committed from unit {from} on")),
-                What::World(text) => {
-                    say(&mut told, format!("{name}: {text}"));
-                    told.line(&format!("Note over {name}: {text}"));
-                }
-                What::DeliveredTooOften { envelope } => {
-                    say(&mut told, format!("the broker gives {} up", short(envelope)));
-                }
-                _ => {}
+            let name = trace
+                .members
+                .get(event.process)
+                .map_or("?", |member| member.name.as_str());
+            if let What::Taken { envelope, .. } = &event.what {
+                let origin = Origin {
+                    sender: name,
+                    name: short(envelope),
+                };
+                origins.entry(&envelope.id).or_insert(origin);
+            }
+            let before = told.story.len();
+            told.tell(name, &event.what, &origins);
+            for line in &mut told.story[before..] {
+                *line = format!("after {:?}: {line}", event.at.since(begin));
             }
         }
         told
     }
 
-    fn line(&mut self, text: &str) {
+    /// Tells one event, if it is worth telling.
+    fn tell(&mut self, name: &str, what: &What, origins: &HashMap<&MessageId, Origin<'_>>) {
+        match what {
+            What::Taken {
+                envelope,
+                queue: Some(queue),
+                ..
+            } if queue.as_str() == ERROR_QUEUE => {
+                let header = |name| envelope.headers.get(name).unwrap_or("unknown");
+                let (reason, text) = (header(headers::ERROR_REASON), header(headers::ERROR_TEXT));
+                let message = short(envelope);
+                self.say(format!(
+                    "{name} moves {message} to the error queue: {reason}: {text}"
+                ));
+                self.draw(&format!("{name}-x{name}: {message} failed: {reason}"));
+            }
+            What::Committed { unit, .. } => {
+                for change in unit
+                    .inbox
+                    .iter()
+                    .filter(|change| change.next == Some(InboxState::Done))
+                {
+                    let origin = origins.get(&change.id);
+                    let (sender, message) =
+                        origin.map_or((name, "a timeout"), |origin| (origin.sender, origin.name));
+                    self.say(format!("{name} handles {message} from {sender}{}", outcome(unit)));
+                    self.draw(&format!("{sender}->>{name}: {message}"));
+                }
+            }
+            What::Called(call) => {
+                self.say(format!(
+                    "{name} has {} done about {} ({})",
+                    call.what, call.about, call.amount
+                ));
+                self.draw(&format!(
+                    "Note over {name}: {} {} ({})",
+                    call.what, call.about, call.amount
+                ));
+            }
+            What::Crashed(Some((point, moment))) => {
+                let moment = format!("{moment:?}").to_lowercase();
+                self.say(format!("{name} ends {moment} {point:?}"));
+                self.draw(&format!("Note over {name}: ends {moment} {point:?}"));
+            }
+            What::Ended(Some(error)) => self.say(format!("{name} ends: {error}")),
+            What::Lost { from } => self.say(format!("{name} loses what it committed from unit {from} on")),
+            What::World(text) => {
+                self.say(format!("{name}: {text}"));
+                self.draw(&format!("Note over {name}: {text}"));
+            }
+            What::DeliveredTooOften { envelope } => {
+                self.say(format!("the broker gives {} up", short(envelope)));
+            }
+            _ => {}
+        }
+    }
+
+    fn say(&mut self, line: String) {
+        self.story.push(line);
+    }
+
+    fn draw(&mut self, text: &str) {
         if self.diagram.lines().count() <= LINES {
             self.diagram.push_str("    ");
             // What Mermaid takes for the end of a statement.
@@ -196,7 +241,11 @@ fn outcome(unit: &UnitOfWork) -> String {
             _ => {}
         }
     }
-    if sent.is_empty() { String::new() } else { format!(", {}", sent.join(", ")) }
+    if sent.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", sent.join(", "))
+    }
 }
 
 fn short(envelope: &Envelope) -> &str {

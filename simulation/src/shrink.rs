@@ -15,7 +15,10 @@ pub(crate) fn shrink(schedule: &Schedule, requests: usize, breaks: impl Fn(&Sche
     };
     let mut best = schedule.clone();
     loop {
-        let before = (best.faults.len(), best.requests.as_ref().map_or(requests, Vec::len));
+        let before = (
+            best.faults.len(),
+            best.requests.as_ref().map_or(requests, Vec::len),
+        );
         let all: Vec<usize> = (0..requests).collect();
         let chosen = best.requests.clone().unwrap_or(all);
         let chosen = fewer(&chosen, |chosen| {
@@ -34,7 +37,12 @@ pub(crate) fn shrink(schedule: &Schedule, requests: usize, breaks: impl Fn(&Sche
             })
         });
         best.faults = faults;
-        if before == (best.faults.len(), best.requests.as_ref().map_or(requests, Vec::len)) {
+        if before
+            == (
+                best.faults.len(),
+                best.requests.as_ref().map_or(requests, Vec::len),
+            )
+        {
             return best;
         }
     }

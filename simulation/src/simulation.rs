@@ -38,7 +38,11 @@ pub trait Holds {
 
 impl Holds for bool {
     fn holds(self) -> Result<(), String> {
-        if self { Ok(()) } else { Err(String::from("it does not hold")) }
+        if self {
+            Ok(())
+        } else {
+            Err(String::from("it does not hold"))
+        }
     }
 }
 
@@ -269,12 +273,25 @@ impl Simulation {
     pub(crate) fn draw(&self, seed: u64) -> Run {
         let count = self.personalities.len() as u64;
         let turn = usize::try_from(seed % count.max(1)).unwrap_or(0);
-        let personality = self.personalities.get(turn).copied().unwrap_or(Personality::Rabbit);
-        machine::run(self.setup(seed), personality, None, Chooser::drawing(seed, &self.faults))
+        let personality = self
+            .personalities
+            .get(turn)
+            .copied()
+            .unwrap_or(Personality::Rabbit);
+        machine::run(
+            self.setup(seed),
+            personality,
+            None,
+            Chooser::drawing(seed, &self.faults),
+        )
     }
 
     pub(crate) fn run_schedule(&self, seed: u64, schedule: &Schedule) -> Run {
-        let personality = if schedule.leases { Personality::Sqs } else { Personality::Rabbit };
+        let personality = if schedule.leases {
+            Personality::Sqs
+        } else {
+            Personality::Rabbit
+        };
         let requests = schedule.requests.clone();
         machine::run(self.setup(seed), personality, requests, Chooser::given(schedule))
     }
@@ -299,38 +316,45 @@ impl Simulation {
     }
 }
 
-/// Runs schedules on all cores: each seed once, in no particular order. Tells of each as it ends.
+/// Runs the schedules of many seeds on several threads, each seed once, in no particular order. Tells of each as it ends;
+/// `false` is enough of them.
 ///
 /// # Errors
-/// The failure of the lowest seed that was found to break something.
+/// A seed that breaks something, with the name of its system: the lowest of those found before all threads stopped.
 pub fn run_in_parallel(
-    simulation: &Simulation,
     seeds: std::ops::Range<u64>,
     threads: usize,
+    system: impl Fn(u64) -> (String, Simulation) + Sync,
     tell: impl Fn(&Summary) -> bool + Sync,
-) -> Result<(), Box<Failure>> {
+) -> Result<(), (String, Box<Failure>)> {
     let next = AtomicU64::new(seeds.start);
     let failures = std::thread::scope(|scope| {
-        let work = || loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return None;
-            }
-            match simulation.run_seed(seed) {
-                Ok(summary) if tell(&summary) => {}
-                Ok(_) => return None,
-                Err(failure) => {
-                    next.store(seeds.end, Ordering::Relaxed);
-                    return Some(failure);
+        let work = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return None;
+                }
+                let (name, simulation) = system(seed);
+                match simulation.run_seed(seed) {
+                    Ok(summary) if tell(&summary) => {}
+                    Ok(_) => return None,
+                    Err(failure) => {
+                        next.store(seeds.end, Ordering::Relaxed);
+                        return Some((name, failure));
+                    }
                 }
             }
         };
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        let found = workers.into_iter().filter_map(|worker| worker.join().unwrap_or(None));
+        let found = workers.into_iter().filter_map(|worker| match worker.join() {
+            Ok(found) => found,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
         found.collect::<Vec<_>>()
     });
     failures
         .into_iter()
-        .min_by_key(|failure| failure.seed())
+        .min_by_key(|(_, failure)| failure.seed())
         .map_or(Ok(()), Err)
 }

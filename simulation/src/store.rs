@@ -50,20 +50,28 @@ impl Shelf {
     }
 
     fn last(&self) -> Timestamp {
-        self.journal.last().map_or(Timestamp::MIN, |(_, durable)| *durable)
+        self.journal
+            .last()
+            .map_or(Timestamp::MIN, |(_, durable)| *durable)
     }
 
     /// The process ends: what does not last yet is gone, but for as much as `luck` lets the disk have. Returns from
     /// which unit on everything is lost, if anything was in danger.
     pub(crate) fn crash(&mut self, endpoint: &Address, now: Timestamp, luck: usize) -> Option<usize> {
         self.view = None;
-        let lasting = self.journal.iter().take_while(|(_, durable)| *durable <= now).count();
+        let lasting = self
+            .journal
+            .iter()
+            .take_while(|(_, durable)| *durable <= now)
+            .count();
         let at_risk = self.journal.len() - lasting;
         if at_risk == 0 || self.is_shared {
             return None;
         }
         let kept = lasting + luck % (at_risk + 1);
-        self.journal.iter_mut().for_each(|(_, durable)| *durable = (*durable).min(now));
+        self.journal
+            .iter_mut()
+            .for_each(|(_, durable)| *durable = (*durable).min(now));
         if kept == self.journal.len() {
             return Some(kept);
         }
@@ -111,7 +119,9 @@ impl Shelf {
 
     /// How much is stored.
     pub(crate) fn sizes(&mut self, endpoint: &Address) -> Sizes {
-        let sizes = self.view(endpoint).and_then(|view| view.admin().sizes().now_or_never());
+        let sizes = self
+            .view(endpoint)
+            .and_then(|view| view.admin().sizes().now_or_never());
         sizes.and_then(Result::ok).unwrap_or_default()
     }
 
@@ -137,7 +147,10 @@ impl Persistence for SimPersistence {
             shelf.map(|shelf| (shelf.memory.clone(), shelf.is_shared))
         };
         let Some((memory, is_shared)) = self.0.act(memory).await else {
-            return Err(StoreError::new(StoreErrorKind::Configuration, "open the store: there is none"));
+            return Err(StoreError::new(
+                StoreErrorKind::Configuration,
+                "open the store: there is none",
+            ));
         };
         Ok(Arc::new(SimStore {
             incarnation: self.0.clone(),
@@ -157,11 +170,17 @@ struct SimStore {
 }
 
 fn unavailable() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "use the store: it can't be reached for now")
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        "use the store: it can't be reached for now",
+    )
 }
 
 fn unknown() -> StoreError {
-    StoreError::new(StoreErrorKind::Unknown, "commit: the connection was lost before the answer came")
+    StoreError::new(
+        StoreErrorKind::Unknown,
+        "commit: the connection was lost before the answer came",
+    )
 }
 
 impl SimStore {
@@ -201,7 +220,11 @@ impl SimStore {
         let Some(shelf) = world.shelves.get_mut(&self.endpoint) else {
             return Err(unavailable());
         };
-        let danger = if is_mutated(Mutant::CommitNotSynced) { UNSYNCED } else { SYNC };
+        let danger = if is_mutated(Mutant::CommitNotSynced) {
+            UNSYNCED
+        } else {
+            SYNC
+        };
         let durable = (now + danger + later).max(shelf.last());
         let index = shelf.journal.len();
         shelf.journal.push((Arc::clone(&unit), durable));
@@ -247,7 +270,10 @@ impl Store for SimStore {
     async fn load(&self, request: &LoadRequest) -> Result<Loaded, StoreError> {
         self.ask(Site::Load).await?;
         let load = |_: &mut World| self.inner.load(request).now_or_never();
-        self.incarnation.act(load).await.unwrap_or_else(|| Err(unavailable()))
+        self.incarnation
+            .act(load)
+            .await
+            .unwrap_or_else(|| Err(unavailable()))
     }
 
     async fn commit(&self, work: UnitOfWork) -> Result<(), StoreError> {
@@ -295,7 +321,10 @@ impl Store for SimStore {
     async fn claim_due(&self, now: Timestamp, lease: Duration, limit: usize) -> Result<Claimed, StoreError> {
         self.ask(Site::Claim).await?;
         let claim = |_: &mut World| self.inner.claim_due(now, lease, limit).now_or_never();
-        self.incarnation.act(claim).await.unwrap_or_else(|| Err(unavailable()))
+        self.incarnation
+            .act(claim)
+            .await
+            .unwrap_or_else(|| Err(unavailable()))
     }
 
     fn durability(&self) -> Durability {

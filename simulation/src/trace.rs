@@ -179,7 +179,9 @@ impl What {
             Self::Released { envelope }
             | Self::LeaseLost { envelope }
             | Self::DeliveredTooOften { envelope } => envelope.id.hash(hasher),
-            Self::Committed { unit, durable, index, .. } => {
+            Self::Committed {
+                unit, durable, index, ..
+            } => {
                 durable.hash(hasher);
                 index.hash(hasher);
                 unit.inbox.iter().for_each(|change| change.id.hash(hasher));

@@ -166,7 +166,11 @@ impl Transport for SimTransport {
                 world.broker.queues.entry(queue.clone()).or_default();
             }
             for wanted in &topology.subscriptions {
-                let queues = world.broker.subscriptions.entry(wanted.event.clone()).or_default();
+                let queues = world
+                    .broker
+                    .subscriptions
+                    .entry(wanted.event.clone())
+                    .or_default();
                 queues.insert(wanted.queue.clone());
             }
             for retired in &topology.retired {
@@ -223,7 +227,10 @@ impl Transport for SimTransport {
         let answer = |world: &mut World| {
             if world.processes[process].connection != connection {
                 let text = "send the message: the connection was lost before the answer came";
-                return batch.iter().map(|_| Err(error(TransportErrorKind::Unknown, text))).collect();
+                return batch
+                    .iter()
+                    .map(|_| Err(error(TransportErrorKind::Unknown, text)))
+                    .collect();
             }
             let answers: Vec<_> = sent.into_iter().map(|(answer, _)| answer).collect();
             for (dispatch, answer) in batch.iter().zip(&answers) {
@@ -304,7 +311,13 @@ impl Receiver for SimReceiver {
     async fn receive(&mut self) -> Result<Delivery, TransportError> {
         loop {
             let changed = {
-                let queue = |world: &mut World| world.broker.queues.get(&self.queue).map(|queue| Arc::clone(&queue.changed));
+                let queue = |world: &mut World| {
+                    world
+                        .broker
+                        .queues
+                        .get(&self.queue)
+                        .map(|queue| Arc::clone(&queue.changed))
+                };
                 self.incarnation.act(queue).await
             };
             let Some(changed) = changed else {
@@ -315,7 +328,10 @@ impl Receiver for SimReceiver {
             let next = match self.incarnation.act(|world| self.look(world)).await {
                 Found::Loan(loan, holder) => return Ok(self.delivery(loan, holder)),
                 Found::Ended => {
-                    return Err(error(TransportErrorKind::Closed, "receive: the broker ended the consumer"));
+                    return Err(error(
+                        TransportErrorKind::Closed,
+                        "receive: the broker ended the consumer",
+                    ));
                 }
                 Found::Nothing(next) => next,
             };
@@ -365,7 +381,9 @@ struct SimSettle {
 
 impl fmt::Debug for SimSettle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimSettle").field("tag", &self.tag).finish_non_exhaustive()
+        f.debug_struct("SimSettle")
+            .field("tag", &self.tag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -378,7 +396,9 @@ impl SimSettle {
             return Settled::Lost;
         }
         if matches!(world.chooser.ask(Site::Settle), Some(Fault::Lost)) {
-            world.broker.forget(&self.queue, self.tag, self.incarnation.hub.clock.now());
+            world
+                .broker
+                .forget(&self.queue, self.tag, self.incarnation.hub.clock.now());
             return Settled::Done;
         }
         let Some(envelope) = world.broker.settle(&self.queue, self.tag, back) else {

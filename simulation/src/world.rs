@@ -16,6 +16,7 @@ type Deploy = Arc<dyn Fn(EndpointBuilder, &Outside) -> EndpointBuilder + Send + 
 #[derive(Clone, Default)]
 pub struct World {
     pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) client_is_stored: bool,
 }
 
 /// One endpoint.
@@ -47,6 +48,13 @@ impl World {
         deploy: impl Fn(EndpointBuilder, &Outside) -> EndpointBuilder + Send + Sync + 'static,
     ) -> Self {
         self.with(name, false, Arc::new(deploy))
+    }
+
+    /// Whoever makes the requests has a store, and may end at any step like the others.
+    #[must_use]
+    pub const fn stored_client(mut self) -> Self {
+        self.client_is_stored = true;
+        self
     }
 
     /// The last endpoint runs as so many processes, which share its queue and its store.

@@ -7,7 +7,11 @@ const MOST: u64 = 20_000;
 
 /// Alone and contended by turns, with orders that every path of the system is taken for.
 fn system(seed: u64) -> Simulation {
-    if seed / 2 % 2 == 0 { systems::orders(8) } else { systems::contended_orders(8) }
+    if (seed / 2).is_multiple_of(2) {
+        systems::orders(8)
+    } else {
+        systems::contended_orders(8)
+    }
 }
 
 #[test]

@@ -23,13 +23,19 @@ const IDENTITY: [&str; 7] = [
 ];
 
 /// Whatever the broker takes under one id has one body; and, sent for the same cause, is one message. (An undo that
-/// nobody answers is sent again for another cause, under its old id.) A client that asks again asks at another time.
+/// nobody answers is sent again for another cause, under its old id.) The time is the
+/// store's to keep: a client asks again at another time, and a handler without a store passes on that of its cause.
 pub(super) fn same(trace: &Trace) -> Finding {
     let mut bodies: HashMap<_, &Arc<Envelope>> = HashMap::new();
     let mut messages: HashMap<_, &Arc<Envelope>> = HashMap::new();
     for event in &trace.events {
-        let What::Taken { envelope, .. } = &event.what else { continue };
-        let is_asked = trace.members.get(event.process).is_some_and(|member| member.role == Role::Client);
+        let What::Taken { envelope, .. } = &event.what else {
+            continue;
+        };
+        let is_kept = trace
+            .members
+            .get(event.process)
+            .is_some_and(|member| member.role == Role::Stored);
         if bodies.entry(&envelope.id).or_insert(envelope).body != envelope.body {
             return Err(format!("{} was sent again with another body", envelope.id));
         }
@@ -37,7 +43,7 @@ pub(super) fn same(trace: &Trace) -> Finding {
         let before = *messages.entry(transition).or_insert(envelope);
         let differs = IDENTITY
             .into_iter()
-            .filter(|name| !is_asked || *name != headers::TIME_SENT)
+            .filter(|name| is_kept || *name != headers::TIME_SENT)
             .find(|name| before.headers.get(name) != envelope.headers.get(name));
         if let Some(name) = differs {
             return Err(format!("{} was sent again with another {name}", envelope.id));
@@ -65,7 +71,10 @@ pub(super) fn all_outputs(trace: &Trace) -> Finding {
             let parked = trace.known.get(unit.endpoint);
             let is_parked = parked.is_some_and(|known| known.parked.contains(&row.envelope.id));
             if row.kind == PendingKind::Message && !is_parked && !taken.contains(&row.envelope.id) {
-                return Err(format!("{} committed {}, and it was never sent", unit.endpoint, row.envelope.id));
+                return Err(format!(
+                    "{} committed {}, and it was never sent",
+                    unit.endpoint, row.envelope.id
+                ));
             }
         }
     }
@@ -85,7 +94,9 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
     }
     let mut failed: HashSet<_> = trace.failed.iter().map(|envelope| &envelope.id).collect();
     for event in &trace.events {
-        let Some(member) = trace.members.get(event.process) else { continue };
+        let Some(member) = trace.members.get(event.process) else {
+            continue;
+        };
         match &event.what {
             What::Acknowledged { envelope, .. } if member.role == Role::Storeless => {
                 settled.insert((&member.name, &envelope.id));
@@ -97,7 +108,12 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
         }
     }
     for event in &trace.events {
-        let What::Taken { envelope, queue: Some(queue), .. } = &event.what else {
+        let What::Taken {
+            envelope,
+            queue: Some(queue),
+            ..
+        } = &event.what
+        else {
             continue;
         };
         // A timeout is its row, not its alarm.
@@ -113,7 +129,9 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
 /// What a unit sends names the message whose handling sent it.
 pub(super) fn caused(trace: &Trace) -> Finding {
     for unit in trace.lasting() {
-        let [handled] = unit.work.inbox.as_slice() else { continue };
+        let [handled] = unit.work.inbox.as_slice() else {
+            continue;
+        };
         if handled.next != Some(InboxState::Done) {
             continue;
         }
@@ -159,7 +177,9 @@ mod tests {
     #[test]
     fn when_a_message_is_nowhere_it_is_found() {
         assert!(conserved(&Story::new().taken(message("m")).trace()).is_err());
-        let done = Story::new().taken(message("m")).commit(unit([done("m")], [], []), 0);
+        let done = Story::new()
+            .taken(message("m"))
+            .commit(unit([done("m")], [], []), 0);
         assert_eq!(conserved(&done.trace()), Ok(()));
         let mut failed = Story::new().taken(message("m")).trace();
         failed.failed.push(Arc::new(message("m")));

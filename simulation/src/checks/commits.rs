@@ -41,11 +41,17 @@ pub(super) fn together(trace: &Trace) -> Finding {
         });
         for cause in causes {
             if !work.inbox.iter().any(|change| change.id.as_str() == cause) {
-                return Err(format!("{} sent something for {cause} apart from its inbox", unit.endpoint));
+                return Err(format!(
+                    "{} sent something for {cause} apart from its inbox",
+                    unit.endpoint
+                ));
             }
         }
         if of_saga && work.inbox.is_empty() {
-            return Err(format!("{} changed a record apart from any inbox entry", unit.endpoint));
+            return Err(format!(
+                "{} changed a record apart from any inbox entry",
+                unit.endpoint
+            ));
         }
     }
     Ok(())
@@ -61,13 +67,19 @@ pub(super) fn chained(trace: &Trace) -> Finding {
         });
         for change in &unit.work.records {
             let (key, expected, next) = match change {
-                RecordChange::Put { key, expected, expires, .. } => (key, *expected, Some(*expires)),
+                RecordChange::Put {
+                    key,
+                    expected,
+                    expires,
+                    ..
+                } => (key, *expected, Some(*expires)),
                 RecordChange::Delete { key, expected } => (key, Some(*expected), None),
             };
             let place = (unit.endpoint, key);
             let before = versions.get(&place).copied();
             let version = before.map(|(version, _)| version);
-            let expired = before.is_some_and(|(_, expires)| expires.zip(now).is_some_and(|(at, now)| at <= now));
+            let expired =
+                before.is_some_and(|(_, expires)| expires.zip(now).is_some_and(|(at, now)| at <= now));
             if version != expected && !(expected.is_none() && expired) {
                 return Err(format!(
                     "{} wrote {}/{} after version {expected:?}, but it was at {version:?}",
@@ -90,7 +102,9 @@ mod tests {
 
     #[test]
     fn when_a_message_is_committed_twice_it_is_found_unless_a_crash_took_the_first() {
-        let twice = Story::new().commit(unit([done("m")], [], []), 0).commit(unit([done("m")], [], []), 1);
+        let twice = Story::new()
+            .commit(unit([done("m")], [], []), 0)
+            .commit(unit([done("m")], [], []), 1);
         assert!(once(&twice.trace()).is_err());
         let lost = Story::new().commit(unit([done("m")], [], []), 0).lose(0);
         assert_eq!(once(&lost.commit(unit([done("m")], [], []), 0).trace()), Ok(()));

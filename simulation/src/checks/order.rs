@@ -45,9 +45,13 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
     let mut ends = Ends::default();
     let mut failed = HashSet::new();
     for (at, event) in trace.events.iter().enumerate() {
-        let Some(member) = trace.members.get(event.process) else { continue };
+        let Some(member) = trace.members.get(event.process) else {
+            continue;
+        };
         match &event.what {
-            What::Committed { unit, durable, index, .. } => {
+            What::Committed {
+                unit, durable, index, ..
+            } => {
                 for change in &unit.inbox {
                     let before = match change.next {
                         Some(InboxState::Done) => u64::MAX,
@@ -60,11 +64,18 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
                         index: *index,
                         durable: *durable,
                     };
-                    words.entry((&member.name, &change.id)).or_default().push((before, written));
+                    words
+                        .entry((&member.name, &change.id))
+                        .or_default()
+                        .push((before, written));
                 }
             }
             What::Lost { from } => ends.add(&member.name, at, *from),
-            What::Taken { envelope, queue: Some(queue), .. } if queue.as_str() == ERROR_QUEUE => {
+            What::Taken {
+                envelope,
+                queue: Some(queue),
+                ..
+            } if queue.as_str() == ERROR_QUEUE => {
                 failed.insert(&envelope.id);
             }
             What::Acknowledged { envelope, .. } if member.role == Role::Stored => {
@@ -126,9 +137,13 @@ pub(super) fn sent_late(trace: &Trace) -> Finding {
     let mut leaving: HashMap<(&Address, MessageId), Vec<Written>> = HashMap::new();
     let mut ends = Ends::default();
     for (at, event) in trace.events.iter().enumerate() {
-        let Some(member) = trace.members.get(event.process) else { continue };
+        let Some(member) = trace.members.get(event.process) else {
+            continue;
+        };
         match &event.what {
-            What::Committed { unit, durable, index, .. } => {
+            What::Committed {
+                unit, durable, index, ..
+            } => {
                 let written = Written {
                     at,
                     index: *index,
@@ -163,7 +178,9 @@ pub(super) fn marked_late(trace: &Trace) -> Finding {
     let mut rows = Rows::default();
     let mut confirmed: HashSet<(&Address, &MessageId)> = HashSet::new();
     for event in &trace.events {
-        let Some(member) = trace.members.get(event.process) else { continue };
+        let Some(member) = trace.members.get(event.process) else {
+            continue;
+        };
         match &event.what {
             What::Confirmed(id) => {
                 confirmed.insert((&member.name, id));
@@ -174,8 +191,11 @@ pub(super) fn marked_late(trace: &Trace) -> Finding {
                     let (PendingChange::Sent(id) | PendingChange::AlarmSent { id, .. }) = change else {
                         continue;
                     };
-                    let Some(row) = rows.get(&member.name, id) else { continue };
-                    let is_moved = matches!(change, PendingChange::AlarmSent { token, .. } if *token != row.token);
+                    let Some(row) = rows.get(&member.name, id) else {
+                        continue;
+                    };
+                    let is_moved =
+                        matches!(change, PendingChange::AlarmSent { token, .. } if *token != row.token);
                     if !is_moved && !confirmed.contains(&(&member.name, &row.outgoing().id)) {
                         return Err(format!(
                             "{} marked {} as sent, which the broker never confirmed",
@@ -194,7 +214,9 @@ pub(super) fn marked_late(trace: &Trace) -> Finding {
 pub(super) fn never_early(trace: &Trace) -> Finding {
     let mut rows = Rows::default();
     for event in &trace.events {
-        let Some(member) = trace.members.get(event.process) else { continue };
+        let Some(member) = trace.members.get(event.process) else {
+            continue;
+        };
         let What::Committed { unit, local, .. } = &event.what else {
             continue;
         };
@@ -204,7 +226,10 @@ pub(super) fn never_early(trace: &Trace) -> Finding {
                 && let Some(due) = row.due
                 && *local <= due
             {
-                return Err(format!("the timeout {} of {} fired at {local}, due {due}", row.name, member.name));
+                return Err(format!(
+                    "the timeout {} of {} fired at {local}, due {due}",
+                    row.name, member.name
+                ));
             }
             rows.change(&member.name, change);
         }
@@ -224,11 +249,18 @@ mod tests {
     #[test]
     fn when_a_message_is_acknowledged_too_early_it_is_found() {
         assert!(acknowledged_late(&Story::new().acknowledge(message("m")).trace()).is_err());
-        let unsynced = Story::new().slow_commit(unit([done("m")], [], []), 0).acknowledge(message("m"));
+        let unsynced = Story::new()
+            .slow_commit(unit([done("m")], [], []), 0)
+            .acknowledge(message("m"));
         assert!(acknowledged_late(&unsynced.trace()).is_err());
-        let lost = Story::new().commit(unit([done("m")], [], []), 0).lose(0).acknowledge(message("m"));
+        let lost = Story::new()
+            .commit(unit([done("m")], [], []), 0)
+            .lose(0)
+            .acknowledge(message("m"));
         assert!(acknowledged_late(&lost.trace()).is_err());
-        let good = Story::new().commit(unit([done("m")], [], []), 0).acknowledge(message("m"));
+        let good = Story::new()
+            .commit(unit([done("m")], [], []), 0)
+            .acknowledge(message("m"));
         assert_eq!(acknowledged_late(&good.trace()), Ok(()));
     }
 
@@ -246,7 +278,10 @@ mod tests {
         let committed = || Story::new().commit(unit([done("m")], [], [add("out", "m"), add("two", "m")]), 0);
         let mark = || unit([], [], [PendingChange::Sent(crate::checks::story::id("out"))]);
         assert!(marked_late(&committed().confirmed("two").commit(mark(), 1).trace()).is_err());
-        assert_eq!(marked_late(&committed().confirmed("out").commit(mark(), 1).trace()), Ok(()));
+        assert_eq!(
+            marked_late(&committed().confirmed("out").commit(mark(), 1).trace()),
+            Ok(())
+        );
     }
 
     #[test]
@@ -257,7 +292,10 @@ mod tests {
             timeout.due = Some(due);
             PendingChange::Add(Box::new(timeout))
         };
-        let fire = || PendingChange::Fire { id: crate::checks::story::id("t"), token: 0 };
+        let fire = || PendingChange::Fire {
+            id: crate::checks::story::id("t"),
+            token: 0,
+        };
         let fired = |due| {
             let asked = Story::new().commit(unit([done("m")], [], [timeout(due)]), 0);
             asked.commit(unit([done("alarm")], [], [fire()]), 1).trace()

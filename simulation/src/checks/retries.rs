@@ -35,10 +35,16 @@ pub(super) fn complete(trace: &Trace) -> Finding {
         }
     }
     for envelope in &trace.failed {
-        if let Some(name) = REASONS.into_iter().find(|name| envelope.headers.get(name).is_none()) {
+        if let Some(name) = REASONS
+            .into_iter()
+            .find(|name| envelope.headers.get(name).is_none())
+        {
             return Err(format!("{} is in the error queue without {name}", envelope.id));
         }
-        if bodies.get(&envelope.id).is_some_and(|body| **body != envelope.body) {
+        if bodies
+            .get(&envelope.id)
+            .is_some_and(|body| **body != envelope.body)
+        {
             return Err(format!("{} is in the error queue with another body", envelope.id));
         }
     }
@@ -50,7 +56,10 @@ pub(super) fn counted(trace: &Trace) -> Finding {
     let mut counts = HashMap::new();
     for unit in trace.lasting() {
         for change in &unit.work.inbox {
-            let Some(InboxState::Scheduled { generation, attempts, .. }) = change.next else {
+            let Some(InboxState::Scheduled {
+                generation, attempts, ..
+            }) = change.next
+            else {
                 continue;
             };
             let before = counts.insert((unit.endpoint, &change.id), (generation, attempts));
@@ -77,14 +86,21 @@ mod tests {
     fn when_a_failed_message_lacks_a_reason_or_has_another_body_it_is_found() {
         let failed = |change: fn(&mut longhaul_core::envelope::Envelope)| {
             let mut envelope = message("m");
-            REASONS.into_iter().for_each(|name| envelope.headers.set(name, "x"));
+            REASONS
+                .into_iter()
+                .for_each(|name| envelope.headers.set(name, "x"));
             change(&mut envelope);
             let mut trace = Story::new().taken(message("m")).trace();
             trace.failed.push(Arc::new(envelope));
             trace
         };
         assert_eq!(complete(&failed(|_| {})), Ok(()));
-        assert!(complete(&failed(|envelope| drop(envelope.headers.remove(headers::ERROR_HOST)))).is_err());
+        assert!(
+            complete(&failed(|envelope| drop(
+                envelope.headers.remove(headers::ERROR_HOST)
+            )))
+            .is_err()
+        );
         assert!(complete(&failed(|envelope| envelope.body = "{}".into())).is_err());
     }
 

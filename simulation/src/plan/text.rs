@@ -14,7 +14,11 @@ pub struct InvalidSchedule(String);
 
 impl fmt::Display for InvalidSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to read the schedule: {:?} is no part of one; paste it as it was printed", self.0)
+        write!(
+            f,
+            "failed to read the schedule: {:?} is no part of one; paste it as it was printed",
+            self.0
+        )
     }
 }
 
@@ -148,7 +152,9 @@ impl FromStr for Schedule {
     fn from_str(text: &str) -> Result<Self, InvalidSchedule> {
         let mut schedule = Self::default();
         for word in text.split_whitespace() {
-            schedule.read(word).map_err(|()| InvalidSchedule(word.to_owned()))?;
+            schedule
+                .read(word)
+                .map_err(|()| InvalidSchedule(word.to_owned()))?;
         }
         Ok(schedule)
     }
@@ -193,7 +199,13 @@ mod tests {
 
     #[test]
     fn when_a_text_is_no_schedule_it_says_which_word() {
-        for word in ["turn", "turn#x=lost", "nowhere#1=lost", "turn#1=nothing", "Commit/During#0=lost"] {
+        for word in [
+            "turn",
+            "turn#x=lost",
+            "nowhere#1=lost",
+            "turn#1=nothing",
+            "Commit/During#0=lost",
+        ] {
             let error = format!("rabbit {word}").parse::<Schedule>().expect_err(word);
             assert!(error.to_string().contains(word), "{error}");
         }

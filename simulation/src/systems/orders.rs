@@ -16,20 +16,20 @@ use crate::workload::Workload;
 use crate::world::World;
 
 /// An order is placed.
-#[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Command, Serialize, Deserialize)]
 #[message("sim.place_order.v1")]
 struct PlaceOrder {
     order: u64,
     cents: i64,
 }
 
-#[derive(Debug, Command, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Command, Serialize, Deserialize)]
 #[message("sim.reserve_stock.v1")]
 struct ReserveStock {
     order: u64,
 }
 
-#[derive(Debug, Command, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Command, Serialize, Deserialize)]
 #[message("sim.release_stock.v1")]
 struct ReleaseStock {
     order: u64,
@@ -69,7 +69,7 @@ struct CardDeclined {}
 #[message("sim.card_refunded.v1")]
 struct CardRefunded {}
 
-#[derive(Debug, Event, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Event, Serialize, Deserialize)]
 #[message("sim.order_ended.v1")]
 struct OrderEnded {
     order: u64,
@@ -283,7 +283,7 @@ fn retries() -> RetryPolicy {
         delayed: 3,
         first_delay: Duration::from_secs(10),
         longest_delay: Duration::from_secs(60),
-        give_up_after: Duration::from_secs(3600),
+        give_up_after: Duration::from_secs(24 * 3600),
         jitter: true,
     }
 }
@@ -307,6 +307,10 @@ fn warehouse(endpoint: EndpointBuilder, _: &Outside) -> EndpointBuilder {
 
 fn billing(endpoint: EndpointBuilder, outside: &Outside) -> EndpointBuilder {
     endpoint
+        .retries(RetryPolicy {
+            immediate: 0,
+            ..retries()
+        })
         .idempotent_handler::<ChargeCard>(Billing(outside.clone()))
         .idempotent_handler::<RefundCard>(Billing(outside.clone()))
 }
@@ -333,6 +337,17 @@ pub fn contended_orders(count: u64) -> Simulation {
     })
 }
 
+/// The same for a client that keeps its requests in a store, and may end at any step.
+pub fn orders_of_a_stored_client(count: u64) -> Simulation {
+    simulation(count, |world| {
+        world
+            .stored_client()
+            .endpoint("sales", sales)
+            .endpoint("warehouse", warehouse)
+            .storeless("billing", billing)
+    })
+}
+
 fn simulation(count: u64, system: impl FnOnce(World) -> World) -> Simulation {
     let placed = (0..count).map(|order| PlaceOrder {
         order,
@@ -343,12 +358,17 @@ fn simulation(count: u64, system: impl FnOnce(World) -> World) -> Simulation {
         .invariant("each order ends once", ended_once)
         .invariant("the money is that of the completed orders", balanced)
         .invariant("what was done last is undone first", undone_in_reverse)
-        .invariant("stock is reserved once, and released if the order fails", kept_stock)
+        .invariant(
+            "stock is reserved once, and released if the order fails",
+            kept_stock,
+        )
 }
 
 fn ended_once(effects: &Effects) -> Result<(), String> {
     for order in placed(effects) {
-        let outcome = effects.instance::<OrderSaga>("sales", &order).and_then(|instance| instance.outcome);
+        let outcome = effects
+            .instance::<OrderSaga>("sales", &order)
+            .and_then(|instance| instance.outcome);
         if outcome.is_none() {
             return Err(format!("order {order} has no outcome"));
         }
@@ -373,10 +393,14 @@ fn balanced(effects: &Effects) -> Result<(), String> {
         let (charges, refunds) = (effects.count("charge", &about), effects.count("refund", &about));
         let completed = has_completed(effects, order);
         if charges > 1 || refunds > 1 || charges < refunds.min(charges) {
-            return Err(format!("order {order} was charged {charges} times and refunded {refunds} times"));
+            return Err(format!(
+                "order {order} was charged {charges} times and refunded {refunds} times"
+            ));
         }
         if completed && (charges, refunds) != (1, 0) {
-            return Err(format!("order {order} completed with {charges} charges and {refunds} refunds"));
+            return Err(format!(
+                "order {order} completed with {charges} charges and {refunds} refunds"
+            ));
         }
         if !completed && charges > refunds {
             return Err(format!("order {order} was cancelled, and its money kept"));
@@ -387,13 +411,19 @@ fn balanced(effects: &Effects) -> Result<(), String> {
 
 fn undone_in_reverse(effects: &Effects) -> Result<(), String> {
     for order in placed(effects) {
-        let refunded = effects.sent().position(|sent| sent.read::<RefundCard>().is_some_and(|m| m.order == order));
-        let released = effects.sent().position(|sent| sent.read::<ReleaseStock>().is_some_and(|m| m.order == order));
+        let refunded = effects
+            .sent()
+            .position(|sent| sent.read::<RefundCard>().is_some_and(|m| m.order == order));
+        let released = effects
+            .sent()
+            .position(|sent| sent.read::<ReleaseStock>().is_some_and(|m| m.order == order));
         if let (Some(refunded), Some(released)) = (refunded, released)
             && released < refunded
             && effects.count("charge", &order.to_string()) > 0
         {
-            return Err(format!("order {order}: stock was released before the card was refunded"));
+            return Err(format!(
+                "order {order}: stock was released before the card was refunded"
+            ));
         }
     }
     Ok(())
