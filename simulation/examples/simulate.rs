@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use longhaul_simulation::{Summary, run_in_parallel, systems};
+use longhaul_simulation::{Explored, FaultKind, Faults, Summary, run_in_parallel, systems};
 use serde_json::json;
 
 /// A third of a schedule is spent in the allocator.
@@ -29,6 +29,9 @@ struct Options {
     /// Run this seed only
     #[arg(long)]
     seed: Option<u64>,
+    /// Instead, run one message with two outputs through every pair of faults
+    #[arg(long, conflicts_with_all = ["schedules", "minutes", "seed", "json"])]
+    pairs: bool,
     /// The seed to begin with
     #[arg(long, default_value_t = 0, conflicts_with = "seed")]
     from: u64,
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.seed {
         Some(seed) => Ok(run_one(seed)),
+        None if options.pairs => Ok(run_pairs()),
         None => run_many(&options),
     };
     match result {
@@ -69,6 +73,38 @@ fn run_one(seed: u64) -> bool {
             false
         }
     }
+}
+
+/// Every pair of faults at every pair of places, on both brokers; and, of these, every pair of ends of processes.
+fn run_pairs() -> bool {
+    let crashes = Faults::none().with(FaultKind::Crash);
+    for (name, faults) in [
+        ("ends of processes", crashes),
+        ("faults of all kinds", Faults::all()),
+    ] {
+        let shown = |explored: &Explored| {
+            let done = explored.singles + explored.pairs;
+            if done.is_multiple_of(1000) && std::io::stderr().is_terminal() {
+                eprint!("\r\x1b[K{name}: {done} schedules");
+            }
+        };
+        match systems::one_message().faults(faults).explore(2, shown) {
+            Ok(Explored {
+                places,
+                singles,
+                pairs,
+            }) => {
+                println!(
+                    "{name}: {places} places, {singles} schedules with one, {pairs} with two: nothing broke"
+                );
+            }
+            Err(failure) => {
+                println!("{name}:\n{failure}");
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// What is known so far, and when it was shown last.

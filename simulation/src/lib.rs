@@ -4,6 +4,7 @@ mod broker;
 mod checks;
 mod client;
 mod effects;
+mod explore;
 mod faults;
 mod hub;
 mod machine;
@@ -23,6 +24,7 @@ mod world;
 
 pub use broker::Personality;
 pub use effects::{Effects, Sent};
+pub use explore::Explored;
 pub use faults::{FaultKind, Faults};
 pub use longhaul_core::probe::{CrashPoint, Moment, Mutant, mutate};
 pub use outside::{Call, Outside, Unreachable};

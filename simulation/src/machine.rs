@@ -21,7 +21,7 @@ use crate::effects::Effects;
 use crate::faults::Faults;
 use crate::hub::{Hub, Incarnation, Standing, World as State};
 use crate::outside::Outside;
-use crate::plan::{Chooser, Fault, Schedule, Site, WorldFault};
+use crate::plan::{Chooser, Counts, Fault, Schedule, Site, WorldFault};
 use crate::store::{Shelf, SimPersistence};
 use crate::time::SimClock;
 use crate::trace::{Member, Role, Trace, What};
@@ -46,13 +46,23 @@ pub(crate) struct Run {
     pub(crate) schedule: Schedule,
     /// How long it took in the world's time.
     pub(crate) virtual_time: Duration,
-    /// How often each point of the runtime was passed.
-    pub(crate) points: Vec<(CrashPoint, Moment, u32)>,
+    /// How often each kind of moment came: in all, and before something went wrong first.
+    pub(crate) counts: (Counts, Counts),
     /// How many messages were delivered.
     pub(crate) messages: u64,
 }
 
 impl Run {
+    /// How often a kind of moment came.
+    pub(crate) const fn count(&self, site: Site) -> u32 {
+        self.counts.0.of(site)
+    }
+
+    /// How often a kind of moment had come when something went wrong first, that moment included.
+    pub(crate) const fn counts_at_first_fault(&self, site: Site) -> u32 {
+        self.counts.1.of(site)
+    }
+
     /// How often a process ended at a point.
     pub(crate) fn crashes_at(&self, point: CrashPoint, moment: Moment) -> u64 {
         let there = self.schedule.faults.iter();
@@ -542,13 +552,6 @@ impl<'a> Machine<'a> {
             requests,
             leases: personality == Personality::Sqs,
         };
-        let sides = [Moment::Before, Moment::After];
-        let points = CrashPoint::ALL
-            .into_iter()
-            .flat_map(|point| sides.map(|side| (point, side)));
-        let points = points
-            .map(|(point, side)| (point, side, state.chooser.count(Site::Point(point, side))))
-            .collect();
         let delivered = trace
             .events
             .iter()
@@ -563,7 +566,7 @@ impl<'a> Machine<'a> {
             trace,
             schedule,
             virtual_time: self.hub.clock.now().since(beginning()),
-            points,
+            counts: state.chooser.counts(),
         }
     }
 }

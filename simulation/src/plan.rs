@@ -37,6 +37,30 @@ pub(crate) enum Site {
 }
 
 impl Site {
+    /// All of them.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let others = [
+            Self::Turn,
+            Self::Arrival,
+            Self::Send,
+            Self::Settle,
+            Self::Load,
+            Self::Commit,
+            Self::Claim,
+            Self::Outside,
+            Self::World,
+        ];
+        let sides = |point| {
+            [
+                Self::Point(point, Moment::Before),
+                Self::Point(point, Moment::After),
+            ]
+        };
+        others
+            .into_iter()
+            .chain(CrashPoint::ALL.into_iter().flat_map(sides))
+    }
+
     const OTHERS: usize = 9;
     const COUNT: usize = Self::OTHERS + CrashPoint::ALL.len() * 2;
 
@@ -127,11 +151,23 @@ impl Schedule {
     }
 }
 
+/// How often each kind of moment came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts([u32; Site::COUNT]);
+
+impl Counts {
+    pub(crate) const fn of(&self, site: Site) -> u32 {
+        self.0[site.index()]
+    }
+}
+
 /// Decides what goes wrong, and keeps what it decided.
 #[derive(Debug)]
 pub(crate) struct Chooser {
     mode: Mode,
-    counts: [u32; Site::COUNT],
+    counts: Counts,
+    /// The counts when something went wrong first.
+    at_first: Option<Counts>,
     taken: Vec<(Place, Fault)>,
     /// Faults are over: everything must settle now.
     is_over: bool,
@@ -214,7 +250,8 @@ impl Chooser {
     const fn new(mode: Mode) -> Self {
         Self {
             mode,
-            counts: [0; Site::COUNT],
+            counts: Counts([0; Site::COUNT]),
+            at_first: None,
             taken: Vec::new(),
             is_over: false,
         }
@@ -230,14 +267,14 @@ impl Chooser {
         &self.taken
     }
 
-    /// How often a kind of moment came.
-    pub(crate) const fn count(&self, site: Site) -> u32 {
-        self.counts[site.index()]
+    /// How often each kind of moment came: in all, and before something went wrong first.
+    pub(crate) fn counts(&self) -> (Counts, Counts) {
+        (self.counts, self.at_first.unwrap_or(self.counts))
     }
 
     /// Whether something goes wrong at this moment.
     pub(crate) fn ask(&mut self, site: Site) -> Option<Fault> {
-        let count = &mut self.counts[site.index()];
+        let count = &mut self.counts.0[site.index()];
         let nth = *count;
         *count += 1;
         if self.is_over {
@@ -248,6 +285,7 @@ impl Chooser {
             Mode::Given(given) => given.get(&place).copied(),
             Mode::Drawn(mix) => mix.draw(site),
         }?;
+        self.at_first.get_or_insert(self.counts);
         self.taken.push((place, fault));
         Some(fault)
     }

@@ -12,7 +12,7 @@ use crate::checks;
 use crate::effects::Effects;
 use crate::faults::Faults;
 use crate::machine::{self, Run, Setup};
-use crate::plan::{Chooser, Schedule};
+use crate::plan::{Chooser, Schedule, Site};
 use crate::report::Failure;
 use crate::shrink::shrink;
 use crate::workload::Workload;
@@ -101,6 +101,20 @@ pub struct PointCount {
     pub crashed: u64,
 }
 
+impl PointCount {
+    fn of(run: &Run, site: Site) -> Option<Self> {
+        let Site::Point(point, moment) = site else {
+            return None;
+        };
+        Some(Self {
+            point,
+            moment,
+            passed: u64::from(run.count(site)),
+            crashed: run.crashes_at(point, moment),
+        })
+    }
+}
+
 impl Summary {
     /// Adds another part of the same work.
     pub fn add(&mut self, other: &Self) {
@@ -124,16 +138,7 @@ impl Summary {
             messages: run.messages,
             faults: run.schedule.len() as u64,
             virtual_time: run.virtual_time,
-            points: run
-                .points
-                .iter()
-                .map(|(point, moment, passed)| PointCount {
-                    point: *point,
-                    moment: *moment,
-                    passed: u64::from(*passed),
-                    crashed: run.crashes_at(*point, *moment),
-                })
-                .collect(),
+            points: Site::all().filter_map(|site| PointCount::of(run, site)).collect(),
         }
     }
 }
@@ -268,6 +273,14 @@ impl Simulation {
     #[must_use]
     pub fn fingerprint(&self, seed: u64) -> u64 {
         self.draw(seed).trace.fingerprint()
+    }
+
+    pub(crate) fn personalities(&self) -> impl Iterator<Item = Personality> {
+        self.personalities.iter().copied()
+    }
+
+    pub(crate) const fn allowed(&self) -> Faults {
+        self.faults
     }
 
     pub(crate) fn draw(&self, seed: u64) -> Run {

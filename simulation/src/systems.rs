@@ -2,7 +2,7 @@
 
 mod orders;
 
-pub use orders::{contended_orders, orders, orders_of_a_stored_client};
+pub use orders::{contended_orders, one_message, orders, orders_of_a_stored_client};
 
 use crate::simulation::Simulation;
 

@@ -29,7 +29,7 @@ pub(super) fn same(trace: &Trace) -> Finding {
     let mut bodies: HashMap<_, &Arc<Envelope>> = HashMap::new();
     let mut messages: HashMap<_, &Arc<Envelope>> = HashMap::new();
     for event in &trace.events {
-        let What::Taken { envelope, .. } = &event.what else {
+        let What::Taken { envelope, queue, .. } = &event.what else {
             continue;
         };
         let is_kept = trace
@@ -38,6 +38,10 @@ pub(super) fn same(trace: &Trace) -> Finding {
             .is_some_and(|member| member.role == Role::Stored);
         if bodies.entry(&envelope.id).or_insert(envelope).body != envelope.body {
             return Err(format!("{} was sent again with another body", envelope.id));
+        }
+        if queue.as_ref().is_some_and(|queue| queue.as_str() == ERROR_QUEUE) {
+            // Passed on as it came.
+            continue;
         }
         let transition = (&envelope.id, envelope.headers.get(headers::CAUSATION));
         let before = *messages.entry(transition).or_insert(envelope);

@@ -35,6 +35,11 @@ struct ReleaseStock {
     order: u64,
 }
 
+/// Nobody handles it.
+#[derive(Debug, Clone, Command, Serialize, Deserialize)]
+#[message("sim.unwanted.v1")]
+struct Unwanted {}
+
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[message("sim.stock_reserved.v1")]
 struct StockReserved {}
@@ -348,13 +353,76 @@ pub fn orders_of_a_stored_client(count: u64) -> Simulation {
     })
 }
 
+/// Takes an order, and has stock reserved and the card charged at once.
+struct Shop;
+
+impl Handler<PlaceOrder> for Shop {
+    async fn handle(&self, placed: PlaceOrder, ctx: &mut Context) -> HandlerResult {
+        let PlaceOrder { order, cents } = placed;
+        ctx.send(ReserveStock { order });
+        ctx.send(ChargeCard { order, cents });
+        Ok(())
+    }
+}
+
+impl Handler<StockReserved> for Shop {
+    async fn handle(&self, _: StockReserved, _: &mut Context) -> HandlerResult {
+        Ok(())
+    }
+}
+
+impl Handler<CardCharged> for Shop {
+    async fn handle(&self, _: CardCharged, _: &mut Context) -> HandlerResult {
+        Ok(())
+    }
+}
+
+/// One message with two outputs: small enough for every pair of faults.
+pub fn one_message() -> Simulation {
+    let shop = |endpoint: EndpointBuilder, _: &Outside| {
+        endpoint
+            .handler::<PlaceOrder>(Shop)
+            .handler::<StockReserved>(Shop)
+            .handler::<CardCharged>(Shop)
+            .route::<ReserveStock>("warehouse")
+            .route::<ChargeCard>("billing")
+    };
+    Simulation::of(|world| {
+        world
+            .endpoint("shop", shop)
+            .endpoint("warehouse", |endpoint, _| endpoint.saga::<Stock>())
+            .storeless("billing", billing)
+    })
+    .workload(Workload::new().send("shop", PlaceOrder { order: 0, cents: 100 }))
+    .invariant("the card is charged once", |effects| {
+        effects.count("charge", "0") == 1
+    })
+    .invariant("stock is reserved once", |effects: &Effects| {
+        let [stock] = effects
+            .instances::<Stock>("warehouse")
+            .try_into()
+            .map_err(|_| "there is no stock")?;
+        let stock: Stock =
+            serde_json::from_str(&stock.state.unwrap_or_default()).map_err(|_| "it can't be read")?;
+        if stock.reserved == [0] {
+            Ok(())
+        } else {
+            Err("it is reserved otherwise than once")
+        }
+    })
+}
+
 fn simulation(count: u64, system: impl FnOnce(World) -> World) -> Simulation {
     let placed = (0..count).map(|order| PlaceOrder {
         order,
         cents: 100 + i64::try_from(order).unwrap_or(0),
     });
     Simulation::of(system)
-        .workload(Workload::new().send_each("sales", placed))
+        .workload(
+            Workload::new()
+                .send_each("sales", placed)
+                .send("warehouse", Unwanted {}),
+        )
         .invariant("each order ends once", ended_once)
         .invariant("the money is that of the completed orders", balanced)
         .invariant("what was done last is undone first", undone_in_reverse)

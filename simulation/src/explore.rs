@@ -1,0 +1,133 @@
+//! Small systems, exhaustively: every fault at every place, and every pair of them.
+
+use std::time::Duration;
+
+use crate::broker::Personality;
+use crate::faults::{FaultKind, Faults};
+use crate::machine::Run;
+use crate::plan::{Fault, Place, Schedule, Site};
+use crate::report::Failure;
+use crate::simulation::Simulation;
+
+/// What was explored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Explored {
+    /// Places at which something could go wrong when nothing did.
+    pub places: u64,
+    /// Schedules with one fault.
+    pub singles: u64,
+    /// Schedules with two, the second at any place that was passed after the first.
+    pub pairs: u64,
+}
+
+impl Simulation {
+    /// Runs every schedule with at most so many faults, one or two, on each broker of the simulation: each fault that
+    /// [`Simulation::faults`] includes at each place where it can happen. For small systems: the number of schedules grows
+    /// with the square of the places. Tells of each as it ends.
+    ///
+    /// # Errors
+    /// The first schedule that breaks something.
+    pub fn explore(&self, depth: u8, mut tell: impl FnMut(&Explored)) -> Result<Explored, Box<Failure>> {
+        let mut explored = Explored::default();
+        for leases in self
+            .personalities()
+            .map(|personality| personality == Personality::Sqs)
+        {
+            let nothing = Schedule {
+                leases,
+                ..Schedule::default()
+            };
+            let quiet = self.try_schedule(&nothing)?;
+            for first in self.choices(&quiet, None) {
+                explored.places += 1;
+                let single = nothing.with(first);
+                let run = self.try_schedule(&single)?;
+                explored.singles += 1;
+                tell(&explored);
+                if depth < 2 {
+                    continue;
+                }
+                for second in self.choices(&run, Some(&single)) {
+                    self.try_schedule(&single.with(second))?;
+                    explored.pairs += 1;
+                    tell(&explored);
+                }
+            }
+        }
+        Ok(explored)
+    }
+
+    fn try_schedule(&self, schedule: &Schedule) -> Result<Run, Box<Failure>> {
+        let run = self.run_schedule(0, schedule);
+        match self.violation(&run) {
+            None => Ok(run),
+            Some((broken, what)) => Err(Box::new(Failure::new(None, broken, what, &run))),
+        }
+    }
+
+    /// Everything that can go wrong in a run like this one; with a schedule, only what comes after its fault.
+    fn choices(&self, run: &Run, after: Option<&Schedule>) -> Vec<(Place, Fault)> {
+        let mut choices = Vec::new();
+        for site in Site::all() {
+            let from = after.map_or(0, |_| run.counts_at_first_fault(site));
+            for nth in from..run.count(site) {
+                let faults = palette(site, self.allowed());
+                choices.extend(faults.into_iter().map(|fault| (Place { site, nth }, fault)));
+            }
+        }
+        choices
+    }
+}
+
+impl Schedule {
+    fn with(&self, fault: (Place, Fault)) -> Self {
+        let mut schedule = self.clone();
+        schedule.faults.push(fault);
+        schedule
+    }
+}
+
+/// What can go wrong at a place.
+fn palette(site: Site, faults: Faults) -> Vec<Fault> {
+    const SECOND: Duration = Duration::from_secs(1);
+    const LEASE: Duration = Duration::from_secs(40);
+    let failures = |kind: FaultKind, writes: bool| {
+        let mut palette = vec![
+            Fault::Refused,
+            Fault::Unknown { done: false },
+            Fault::Silence { done: false },
+        ];
+        if writes {
+            palette.extend([Fault::Unknown { done: true }, Fault::Silence { done: true }]);
+        }
+        if faults.includes(kind) {
+            palette
+        } else {
+            Vec::new()
+        }
+    };
+    let only = |kind: FaultKind, palette: &[Fault]| {
+        if faults.includes(kind) {
+            palette.to_vec()
+        } else {
+            Vec::new()
+        }
+    };
+    match site {
+        Site::Arrival => {
+            let mut palette = only(FaultKind::Delay, &[Fault::Late(SECOND), Fault::Late(LEASE)]);
+            palette.extend(only(
+                FaultKind::Duplicate,
+                &[Fault::Twice(SECOND), Fault::Twice(LEASE)],
+            ));
+            palette
+        }
+        Site::Send => failures(FaultKind::Broker, true),
+        Site::Settle => only(FaultKind::Acknowledgement, &[Fault::Lost]),
+        Site::Load | Site::Claim => failures(FaultKind::Store, false),
+        Site::Commit => failures(FaultKind::Store, true),
+        Site::Outside => failures(FaultKind::Outside, true),
+        Site::Point(..) => only(FaultKind::Crash, &[Fault::Crash(SECOND)]),
+        Site::Turn | Site::World => Vec::new(),
+    }
+}
