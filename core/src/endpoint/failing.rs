@@ -4,8 +4,10 @@ use std::any::Any;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::endpoint::arrival::{Ready, Rejected};
+use crate::endpoint::arrival::Ready;
 use crate::endpoint::dispatcher::{Entry, send_and_wait};
+use crate::endpoint::error_queue;
+use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Ending;
 use crate::endpoint::shared::Shared;
@@ -19,48 +21,6 @@ use crate::store::{
     InboxChange, InboxState, Loaded, PendingChange, PendingKind, PendingRow, Store, UnitOfWork,
 };
 use crate::transport::{Destination, Dispatch};
-
-/// What is known of a message's earlier attempts.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Known {
-    /// What the inbox says, which the next change expects.
-    pub(crate) state: Option<InboxState>,
-    /// The copy that counts: as many delayed rounds are behind it.
-    pub(crate) generation: u32,
-    /// Attempts that failed.
-    pub(crate) attempts: u32,
-    /// When it failed first.
-    pub(crate) since: Option<Timestamp>,
-}
-
-impl Known {
-    pub(crate) fn from_state(state: Option<InboxState>) -> Self {
-        match state {
-            Some(
-                InboxState::Scheduled {
-                    generation,
-                    attempts,
-                    since,
-                }
-                | InboxState::Started {
-                    generation,
-                    attempts,
-                    since,
-                },
-            ) => Self {
-                state,
-                generation,
-                attempts,
-                since: Some(since),
-            },
-            // A replay begins anew.
-            Some(InboxState::Failed { .. } | InboxState::Done) | None => Self {
-                state,
-                ..Self::default()
-            },
-        }
-    }
-}
 
 /// The error that a panic stands for.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> HandlerError {
@@ -161,7 +121,7 @@ pub(crate) async fn put_off(shared: &Shared, store: &dyn Store, ready: &Ready<'_
             ready.received.type_name
         );
         let error = HandlerError::permanent(text).with_reason(Reason::NotFound);
-        return give_up(shared, ready, known, &error).await;
+        return error_queue::give_up(shared, ready, known, &error).await;
     }
     shared.counters.put_off.one();
     let delay = shared
@@ -273,7 +233,7 @@ pub(crate) async fn retry_later_storeless(
     ending
 }
 
-async fn confirmed(shared: &Shared, dispatch: Dispatch) -> Ending {
+pub(crate) async fn confirmed(shared: &Shared, dispatch: Dispatch) -> Ending {
     let to = super::dispatcher::describe(&dispatch.to);
     match send_and_wait(shared, vec![dispatch]).await.pop() {
         Some(Ok(_)) => Ending::Settled,
@@ -283,141 +243,4 @@ async fn confirmed(shared: &Shared, dispatch: Dispatch) -> Ending {
         }
         None => Ending::GiveBack,
     }
-}
-
-/// Moves a message that can't be read to the error queue, as it came.
-pub(crate) async fn reject(shared: &Shared, rejected: &Rejected) -> Ending {
-    shared.counters.failures.one();
-    tracing::error!(id = %rejected.envelope.id, error = %rejected.error, "a message can't be handled");
-    let known = Known {
-        attempts: 1,
-        ..Known::default()
-    };
-    let Some(store) = shared.store.as_deref().filter(|_| rejected.has_id) else {
-        return to_error_queue(shared, &rejected.envelope, &known, &rejected.error).await;
-    };
-    // A copy of something handled long ago, damaged on the way, is a duplicate and nothing else.
-    let request = crate::store::LoadRequest {
-        inbox: rejected.envelope.id.clone(),
-        records: Vec::new(),
-        pending: None,
-        now: shared.clock.now(),
-    };
-    pass!(shared, Before LookUpRejected);
-    let loaded = shared.load(store, &request).await;
-    pass!(shared, After LookUpRejected);
-    match loaded {
-        Ok(loaded) if loaded.inbox == Some(InboxState::Done) => {
-            shared.counters.duplicates.one();
-            Ending::Settled
-        }
-        Ok(_) => to_error_queue(shared, &rejected.envelope, &known, &rejected.error).await,
-        Err(error) => {
-            tracing::warn!(%error, "could not use the store; the message is given back");
-            Ending::GiveBack
-        }
-    }
-}
-
-/// Moves a message to the error queue, confirmed; then notes it, so that a redelivered original is a duplicate.
-pub(crate) async fn give_up(
-    shared: &Shared,
-    ready: &Ready<'_>,
-    known: &Known,
-    error: &HandlerError,
-) -> Ending {
-    match error.class() {
-        ErrorClass::Expected => {
-            tracing::info!(id = %ready.id(), message = %ready.received.type_name, %error, "moved to the error queue");
-        }
-        ErrorClass::Transient | ErrorClass::Unexpected | ErrorClass::Permanent | ErrorClass::Unreadable => {
-            tracing::error!(id = %ready.id(), message = %ready.received.type_name, %error, "moved to the error queue");
-        }
-    }
-    let known = Known {
-        attempts: known.attempts.max(1),
-        ..*known
-    };
-    if to_error_queue(shared, ready.envelope(), &known, error).await == Ending::GiveBack {
-        return Ending::GiveBack;
-    }
-    let Some(store) = shared.store.as_deref() else {
-        return Ending::Settled;
-    };
-    let mut work = UnitOfWork::default();
-    work.inbox.push(InboxChange {
-        id: ready.id().clone(),
-        expected: known.state,
-        next: Some(InboxState::Failed {
-            attempts: known.attempts,
-        }),
-        at: shared.clock.now(),
-    });
-    if let Some(id) = ready.row() {
-        // The row waits for the replay, and the relay leaves it alone.
-        work.pending.push(PendingChange::Park {
-            id,
-            reason: error.to_string(),
-        });
-    }
-    pass!(shared, Before NoteFailed);
-    let noted = shared.commit(store, work).await;
-    pass!(shared, After NoteFailed);
-    match noted {
-        Ok(()) => Ending::Settled,
-        Err(error) => {
-            tracing::warn!(id = %ready.id(), %error, "could not note that a message is in the error queue; it is given back");
-            Ending::GiveBack
-        }
-    }
-}
-
-async fn to_error_queue(shared: &Shared, envelope: &Envelope, known: &Known, error: &HandlerError) -> Ending {
-    let now = shared.clock.now();
-    let mut envelope = envelope.clone();
-    let headers = &mut envelope.headers;
-    headers.remove(headers::GENERATION);
-    headers.remove(headers::ATTEMPTS);
-    headers.remove(headers::REPLAY);
-    headers.set(headers::ERROR_REASON, error.reason().as_str());
-    headers.set(headers::ERROR_CLASS, error.class().as_str());
-    headers.set(headers::ERROR_TEXT, clip(&error.to_string()));
-    if !error.chain().is_empty() {
-        headers.set(headers::ERROR_CHAIN, clip(&error.chain().join("\n")));
-    }
-    headers.set(headers::ERROR_ENDPOINT, shared.name.as_str());
-    headers.set(headers::ERROR_SOURCE, shared.name.as_str());
-    headers.set(headers::ERROR_ATTEMPTS, known.attempts.to_string());
-    headers.set(headers::ERROR_FIRST, known.since.unwrap_or(now).to_string());
-    headers.set(headers::ERROR_LAST, now.to_string());
-    headers.set(headers::ERROR_HOST, shared.host.as_str());
-    let failed = Dispatch {
-        envelope,
-        to: Destination::Queue(shared.error_queue.clone()),
-        due: None,
-    };
-    if mutated!(ErrorAckFirst) {
-        shared.queue.push([Entry::unwatched(failed)]);
-        return Ending::Settled;
-    }
-    pass!(shared, Before MoveToErrors);
-    let ending = confirmed(shared, failed).await;
-    pass!(shared, After MoveToErrors);
-    if ending == Ending::Settled {
-        shared.counters.moved_to_errors.one();
-    }
-    ending
-}
-
-/// At most 4 KiB, cut between characters.
-fn clip(text: &str) -> String {
-    const MOST: usize = 4096;
-    if text.len() <= MOST {
-        return text.to_owned();
-    }
-    let end = (0..=MOST)
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    text[..end].to_owned()
 }

@@ -1,10 +1,14 @@
 //! The endpoint: takes messages from one queue, handles them exactly once in effect, and sends what follows.
 
 mod arrival;
+mod attempt;
 mod builder;
 mod compose;
 mod dispatcher;
+mod error_queue;
 mod failing;
+mod gate;
+mod known;
 mod locks;
 mod manifest;
 mod marks;
@@ -17,6 +21,7 @@ mod session;
 mod settings;
 mod shared;
 mod stats;
+mod storeless;
 
 use std::fmt;
 use std::future::Future;

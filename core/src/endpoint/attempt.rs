@@ -1,0 +1,234 @@
+//! One attempt to handle a message: run what takes it, commit what comes of it, send that.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use crate::clock::within;
+use crate::endpoint::arrival::Ready;
+use crate::endpoint::compose::{self, Cause};
+use crate::endpoint::dispatcher::send_rows_and_wait;
+use crate::endpoint::failing;
+use crate::endpoint::known::Known;
+use crate::endpoint::probing::{mutated, pass};
+use crate::endpoint::shared::Shared;
+use crate::handler::{HandlerError, HandlerResult, Received};
+use crate::outbound::Outbound;
+use crate::reason::Reason;
+use crate::stateful::{Taken, Work};
+use crate::store::{
+    InboxChange, InboxState, Loaded, PendingChange, PendingRow, Store, StoreError, StoreErrorKind, UnitOfWork,
+};
+
+/// What became of one attempt.
+pub(crate) enum Attempt {
+    Committed,
+    Failed(HandlerError),
+    /// The store can't be asked for now.
+    Stuck(StoreError),
+    /// Somebody else changed what was read: look again.
+    Again,
+    /// Nothing takes the message yet.
+    Absent,
+}
+
+/// Tries once to handle the message; `kept` holds what its handlers have returned already.
+pub(crate) async fn attempt(
+    shared: &Arc<Shared>,
+    store: &dyn Store,
+    ready: &Ready<'_>,
+    loaded: &Loaded,
+    known: &Known,
+    kept: &mut Vec<Outbound>,
+) -> Attempt {
+    let received = Arc::new(Received {
+        attempt: known.attempts.saturating_add(1),
+        last_chance: known.generation >= shared.settings.not_yet_rounds,
+        now: shared.clock.now(),
+        ..ready.received.clone()
+    });
+    if kept.len() < ready.takers.handlers.len() {
+        // A conflict runs what is pure again, but never what an async handler has already done.
+        pass!(shared, Before RunHandlers);
+        let ran = run_handlers(shared, ready, &received).await;
+        pass!(shared, After RunHandlers);
+        match ran {
+            Ok(outbounds) => *kept = outbounds,
+            Err(error) => return Attempt::Failed(error),
+        }
+    }
+    let mut work = UnitOfWork::default();
+    pass!(shared, Before RunStateful);
+    let ran = run_all(shared, ready, loaded, &received, kept, &mut work);
+    pass!(shared, After RunStateful);
+    let mut rows = match ran {
+        Ok(Some(rows)) => rows,
+        Ok(None) => return Attempt::Absent,
+        Err(error) => return Attempt::Failed(error),
+    };
+    let id = ready.id().clone();
+    work.inbox.push(InboxChange {
+        id,
+        expected: known.state,
+        next: Some(InboxState::Done),
+        at: received.now,
+    });
+    if let Some(row) = &loaded.pending {
+        work.pending.push(PendingChange::Fire {
+            id: row.id.clone(),
+            token: row.token,
+        });
+    }
+    let entries = compose::entries(shared, received.now, &mut rows);
+    let durable = shared.is_durable();
+    let waits = if durable { Vec::new() } else { rows.clone() };
+    work.pending
+        .extend(rows.into_iter().map(|row| PendingChange::Add(Box::new(row))));
+    pass!(shared, Before Commit);
+    let committed = if mutated!(InboxApart) {
+        commit_apart(shared, store, work).await
+    } else {
+        shared.commit(store, work).await
+    };
+    pass!(shared, After Commit);
+    match committed {
+        Ok(()) => {}
+        // After an unknown outcome the inbox is the witness.
+        Err(error) if matches!(error.kind(), StoreErrorKind::Conflict | StoreErrorKind::Unknown) => {
+            return Attempt::Again;
+        }
+        Err(error) if error.kind() == StoreErrorKind::Refused => {
+            return Attempt::Failed(HandlerError::permanent(&error).with_reason(Reason::Unsendable));
+        }
+        Err(error) => return Attempt::Stuck(error),
+    }
+    shared.counters.handled.one();
+    if durable {
+        pass!(shared, Before Enqueue);
+        shared.queue.push(entries);
+        pass!(shared, After Enqueue);
+    } else {
+        pass!(shared, Before SendOutputs);
+        send_all(shared, waits).await;
+        pass!(shared, After SendOutputs);
+    }
+    Attempt::Committed
+}
+
+/// What must never be done: only a mutant does.
+async fn commit_apart(shared: &Shared, store: &dyn Store, mut work: UnitOfWork) -> Result<(), StoreError> {
+    let inbox = UnitOfWork {
+        inbox: std::mem::take(&mut work.inbox),
+        ..UnitOfWork::default()
+    };
+    shared.commit(store, work).await?;
+    shared.commit(store, inbox).await
+}
+
+/// With a store that is not durable: sends committed rows and waits until the broker has them all.
+async fn send_all(shared: &Shared, mut left: Vec<PendingRow>) {
+    let longest = shared.longest_delay();
+    let now = shared.clock.now();
+    left.retain(|row| row.due.is_none_or(|due| due.since(now) <= longest));
+    while !left.is_empty() {
+        let mut results = send_rows_and_wait(shared, &left).await.into_iter();
+        left.retain(|_| {
+            results
+                .next()
+                .is_none_or(|result| result.is_err_and(|error| error.is_retryable()))
+        });
+        if !left.is_empty() {
+            shared
+                .clock
+                .sleep_until(shared.clock.now() + shared.waits.again)
+                .await;
+        }
+    }
+}
+
+/// Runs the handlers, one after the other.
+pub(crate) async fn run_handlers(
+    shared: &Shared,
+    ready: &Ready<'_>,
+    received: &Arc<Received>,
+) -> HandlerResult<Vec<Outbound>> {
+    let mut outbounds = Vec::with_capacity(ready.takers.handlers.len());
+    for registered in &ready.takers.handlers {
+        let outbound = outbound(shared, received, Arc::clone(&registered.name));
+        let run = AssertUnwindSafe(registered.handler.handle(Arc::clone(received), outbound)).catch_unwind();
+        let limit = shared.settings.handler_limit;
+        outbounds.push(match within(&*shared.clock, limit, run).await {
+            Some(Ok(result)) => result?,
+            Some(Err(panic)) => return Err(failing::panicked(panic.as_ref())),
+            None => {
+                return Err(HandlerError::transient(format!(
+                    "handle the message within {limit:?}, the limit of a handler"
+                )));
+            }
+        });
+    }
+    Ok(outbounds)
+}
+
+fn outbound(shared: &Shared, received: &Received, participant: Arc<str>) -> Outbound {
+    Outbound::new(
+        received.envelope.id.clone(),
+        shared.name.clone(),
+        participant,
+        Arc::clone(&shared.codec),
+    )
+}
+
+/// Runs the stateful participants on what was loaded; `None`: nothing took the message.
+fn run_all(
+    shared: &Shared,
+    ready: &Ready<'_>,
+    loaded: &Loaded,
+    received: &Received,
+    kept: &[Outbound],
+    work: &mut UnitOfWork,
+) -> HandlerResult<Option<Vec<PendingRow>>> {
+    let cause = Cause {
+        incoming: Some(received),
+        now: received.now,
+        time_sent: Some(received.now),
+    };
+    let mut rows = Vec::new();
+    let mut absent = ready.takers.handlers.is_empty() && !ready.is_alarm();
+    for outbound in kept {
+        rows.extend(compose::rows(shared, cause, outbound.clone())?);
+    }
+    for (participant, places) in ready.takers.stateful.iter().zip(&ready.places) {
+        let records: Vec<_> = places
+            .iter()
+            .map(|place| loaded.records.get(*place).cloned().flatten())
+            .collect();
+        let outbound = outbound(shared, received, Arc::from(participant.name()));
+        let given = Work {
+            records: &records,
+            timeout: loaded.pending.as_ref(),
+            outbound,
+        };
+        let run = std::panic::catch_unwind(AssertUnwindSafe(|| participant.handle(received, given)));
+        let effects = run.map_err(|panic| failing::panicked(panic.as_ref()))??;
+        match effects.taken {
+            Taken::Handled => absent = false,
+            Taken::Ignored(why) => {
+                absent = false;
+                shared.counters.ignored.one();
+                tracing::debug!(id = %received.envelope.id, participant = participant.name(), why, "ignored a message");
+            }
+            Taken::Absent => {}
+        }
+        work.records.extend(effects.records);
+        for change in &effects.pending {
+            if let PendingChange::Move { attention, .. } = change {
+                shared.relay.look_at(*attention);
+            }
+        }
+        work.pending.extend(effects.pending);
+        rows.extend(compose::rows(shared, cause, effects.outbound)?);
+    }
+    Ok((!absent).then_some(rows))
+}

@@ -1,0 +1,46 @@
+//! What is known of a message's earlier attempts.
+
+use crate::clock::Timestamp;
+use crate::store::InboxState;
+
+/// The earlier attempts at a message.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Known {
+    /// What the inbox says, which the next change expects.
+    pub(crate) state: Option<InboxState>,
+    /// The copy that counts: as many delayed rounds are behind it.
+    pub(crate) generation: u32,
+    /// Attempts that failed.
+    pub(crate) attempts: u32,
+    /// When it failed first.
+    pub(crate) since: Option<Timestamp>,
+}
+
+impl Known {
+    pub(crate) fn from_state(state: Option<InboxState>) -> Self {
+        match state {
+            Some(
+                InboxState::Scheduled {
+                    generation,
+                    attempts,
+                    since,
+                }
+                | InboxState::Started {
+                    generation,
+                    attempts,
+                    since,
+                },
+            ) => Self {
+                state,
+                generation,
+                attempts,
+                since: Some(since),
+            },
+            // A replay begins anew.
+            Some(InboxState::Failed { .. } | InboxState::Done) | None => Self {
+                state,
+                ..Self::default()
+            },
+        }
+    }
+}
