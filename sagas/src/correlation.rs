@@ -9,6 +9,8 @@ use longhaul_core::ids::MessageId;
 use longhaul_core::reason::Reason;
 use longhaul_core::store::RecordKey;
 
+use crate::saga_id::check_key;
+
 const COLLECTION_PREFIX: &str = "saga/";
 const SAGA_TYPE: &str = "saga-type";
 const SAGA_ID: &str = "saga-id";
@@ -90,7 +92,11 @@ pub(crate) fn named<'a>(received: &'a Received, saga: &str) -> HandlerResult<Nam
     match (header(SAGA_TYPE), header(SAGA_ID), header(INCARNATION)) {
         (None, _, _) => Ok(Named::Nothing),
         (Some(other), _, _) if other != saga => Ok(Named::Other),
-        (Some(_), Some(key), Some(incarnation)) => Ok(Named::Ours { key, incarnation }),
+        (Some(_), Some(key), Some(incarnation)) => {
+            // Whoever can write to the queue can write the header.
+            check_key(key, saga, &received.type_name)?;
+            Ok(Named::Ours { key, incarnation })
+        }
         (Some(_), _, _) => {
             let text = format!(
                 "find the instance of {saga} that a message names: its headers say no id and incarnation"

@@ -117,6 +117,12 @@ pub(crate) fn checked_key(key: Option<String>, saga: &str, message: &str) -> Han
         );
         return Err(HandlerError::unreadable(Reason::NoCorrelation, text));
     };
+    check_key(&key, saga, message)?;
+    Ok(key)
+}
+
+/// Refuses a key that no instance can have, wherever in a message it comes from.
+pub(crate) fn check_key(key: &str, saga: &str, message: &str) -> HandlerResult {
     let fault = if key.is_empty() {
         "is empty"
     } else if key.len() > MAX_ID_BYTES {
@@ -124,7 +130,7 @@ pub(crate) fn checked_key(key: Option<String>, saga: &str, message: &str) -> Han
     } else if key.chars().any(char::is_control) {
         "contains control characters"
     } else {
-        return Ok(key);
+        return Ok(());
     };
     let text = format!("find the instance of {saga} for {message}: the id in it {fault}");
     Err(HandlerError::unreadable(Reason::BadCorrelation, text))
