@@ -3,9 +3,12 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod fast_clock;
+mod faults;
 mod hostile;
 mod inbox;
 mod outbox;
+mod races;
+mod reading;
 mod retries;
 mod setup;
 mod timeouts;

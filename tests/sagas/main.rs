@@ -397,3 +397,77 @@ fn when_a_message_comes_before_its_saga_it_waits_for_it() {
     world.until("the error", || world.browse("error").len() == 1);
     assert_eq!(world.error_header(0, "longhaul.error.reason"), "not-found");
 }
+
+/// Starts by the first line of an order.
+#[derive(Serialize, Deserialize)]
+struct Lines;
+
+#[derive(Debug, Event, Serialize, Deserialize)]
+#[message("test.lines_ordered.v1")]
+struct LinesOrdered {
+    lines: Vec<u64>,
+}
+
+impl Saga for Lines {
+    const NAME: &'static str = "lines";
+    type Id = u64;
+    type Timeout = Deadline;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(
+            |m: &LinesOrdered| m.lines[0],
+            |m, ctx| {
+                ctx.publish(OrderCompleted { order: m.lines[0] });
+                ctx.request_timeout(Duration::from_secs(3600), Deadline::Overdue);
+                Ok(Self)
+            },
+        );
+        saga.on_reply(|_: &mut Self, _: Reserved, _: &mut SagaContext<Self>| Ok(()));
+        saga.times_out(|_, _, _| Ok(()));
+    }
+}
+
+#[test]
+fn when_a_correlation_closure_panics_the_message_is_set_aside_and_the_endpoint_goes_on() {
+    let world = World::new();
+    let outcomes = Ledger::default();
+    let sales = world.endpoint("sales").saga::<Lines>();
+    let sales = world.start(sales.retries(RetryPolicy::none()));
+    let watcher = world.endpoint("watcher");
+    let _watcher = world.start(watcher.handler::<OrderCompleted>(Outcomes(outcomes.clone())));
+    let client = world.start(world.stateless("client"));
+    for lines in [vec![], vec![7]] {
+        world
+            .run(client.session.publish(LinesOrdered { lines }))
+            .expect("published");
+    }
+    world.until("the outcome", || outcomes.len() == 1);
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(world.error_header(0, "longhaul.error.reason"), "handler-panicked");
+    sales.stop(&world).expect("it never ended");
+}
+
+#[test]
+fn when_headers_name_an_instance_by_an_id_out_of_range_the_message_is_set_aside() {
+    for (intent, type_name) in [("reply", Reserved::NAME), ("timeout", "longhaul.timeout.lines")] {
+        for id in ["x".repeat(600), "a\0b".to_owned(), String::new()] {
+            let world = World::new();
+            let sales = world.start(world.endpoint("sales").saga::<Lines>());
+            let headers = [
+                ("longhaul.intent", intent),
+                ("longhaul.type", type_name),
+                ("longhaul.content-type", "application/json"),
+                ("longhaul.target.saga-type", "lines"),
+                ("longhaul.target.saga-id", &id),
+                ("longhaul.target.saga-incarnation", "m-0"),
+            ];
+            let body = br#"{"order":7}"#.to_vec().into();
+            let message = MessageId::new("m-1").expect("an id");
+            let envelope = longhaul::envelope::Envelope::new(message, headers.into_iter().collect(), body);
+            world.inject("sales", envelope.into());
+            world.until("the error", || world.browse("error").len() == 1);
+            assert_eq!(world.error_header(0, "longhaul.error.reason"), "bad-correlation");
+            assert_eq!(sales.monitor.stats().released, 0);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::endpoint::failing::guarded;
 use crate::endpoint::locks::{LockKey, Ticket};
 use crate::endpoint::registry::Takers;
 use crate::endpoint::shared::Shared;
@@ -23,9 +24,41 @@ pub(crate) struct Arrival {
     pub(crate) alone: bool,
 }
 
+/// A message as it came, before any step changed it: what is passed on where it fails.
+#[derive(Debug, Clone)]
+pub(crate) struct Original<'a> {
+    pub(crate) envelope: &'a Envelope,
+    /// The wire name, for logs.
+    pub(crate) type_name: &'a str,
+    /// The row that it is the alarm of.
+    pub(crate) row: Option<MessageId>,
+}
+
+impl Original<'_> {
+    pub(crate) fn id(&self) -> &MessageId {
+        &self.envelope.id
+    }
+
+    pub(crate) fn is_replayed(&self) -> bool {
+        self.envelope.headers.get(headers::REPLAY).is_some()
+    }
+
+    /// The token that the row of an alarm must still have.
+    pub(crate) fn token(&self) -> Option<u64> {
+        self.envelope.number(headers::TIMEOUT_TOKEN)
+    }
+
+    /// With the row that the store knows.
+    pub(crate) fn with_row(self, row: Option<MessageId>) -> Self {
+        Self { row, ..self }
+    }
+}
+
 /// A message that can be handled, with its place in line.
 pub(crate) struct Ready<'a> {
     pub(crate) received: Received,
+    /// What it was before the steps, where there are any.
+    before_steps: Option<Box<Envelope>>,
     pub(crate) takers: &'a Takers,
     /// Sorted, each once.
     pub(crate) keys: Vec<RecordKey>,
@@ -45,12 +78,16 @@ impl Ready<'_> {
         &self.received.envelope
     }
 
-    pub(crate) fn is_alarm(&self) -> bool {
-        self.received.intent == Intent::Timeout
+    pub(crate) fn original(&self) -> Original<'_> {
+        Original {
+            envelope: self.before_steps.as_deref().unwrap_or(&self.received.envelope),
+            type_name: &self.received.type_name,
+            row: self.row(),
+        }
     }
 
-    pub(crate) fn is_replayed(&self) -> bool {
-        self.envelope().headers.get(headers::REPLAY).is_some()
+    pub(crate) fn is_alarm(&self) -> bool {
+        self.received.intent == Intent::Timeout
     }
 
     /// The row that an alarm belongs to.
@@ -69,10 +106,21 @@ fn row(envelope: &Envelope) -> Option<MessageId> {
 /// A message that can't be handled, with what can be passed on of it.
 #[derive(Debug)]
 pub(crate) struct Rejected {
-    pub(crate) envelope: Envelope,
+    envelope: Envelope,
     pub(crate) error: HandlerError,
-    /// Whether its id was readable, so that it has an inbox.
-    pub(crate) has_id: bool,
+    /// Its place in line; none where its id was not readable, so that it has no inbox either.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+impl Rejected {
+    pub(crate) fn original(&self) -> Original<'_> {
+        let is_alarm = self.envelope.intent() == Ok(Intent::Timeout);
+        Original {
+            envelope: &self.envelope,
+            type_name: self.envelope.headers.get(headers::TYPE).unwrap_or_default(),
+            row: row(&self.envelope).filter(|_| is_alarm),
+        }
+    }
 }
 
 /// Reads a message and takes its place in line, at the moment of its arrival: so messages for one key keep their order.
@@ -81,6 +129,14 @@ pub(crate) fn read<'a>(
     incoming: &Incoming,
     alone: bool,
 ) -> Result<Ready<'a>, Box<Rejected>> {
+    let reject = |envelope: Envelope, error, has_id: bool| {
+        let ticket = has_id.then(|| shared.locks.reserve(locks(&[], &envelope)));
+        Box::new(Rejected {
+            envelope,
+            error,
+            ticket,
+        })
+    };
     let mut envelope = envelope::read(incoming, &shared.settings.limits).map_err(|fault| {
         let error = HandlerError::unreadable(fault.reason(), &fault);
         let id = incoming
@@ -88,40 +144,27 @@ pub(crate) fn read<'a>(
             .as_deref()
             .and_then(|id| std::str::from_utf8(id).ok())
             .and_then(|id| MessageId::new(id).ok());
-        Box::new(Rejected {
-            has_id: id.is_some(),
-            envelope: salvage(shared, incoming, id),
-            error,
-        })
+        let has_id = id.is_some();
+        reject(salvage(shared, incoming, id), error, has_id)
     })?;
-    let matched = matched(shared, &mut envelope);
-    let (name, intent, takers) = match matched {
+    // Only steps change what came: without any there is no need for a second copy.
+    let before_steps = (!shared.steps.is_empty()).then(|| Box::new(envelope.clone()));
+    let (name, intent, takers) = match guarded("what reads it", || matched(shared, &mut envelope)) {
         Ok(matched) => matched,
-        Err(error) => {
-            return Err(Box::new(Rejected {
-                envelope,
-                error,
-                has_id: true,
-            }));
-        }
+        Err(error) => return Err(reject(before_steps.map_or(envelope, |came| *came), error, true)),
     };
     let received = received(shared, envelope, name, intent);
-    let (keys, places) = match keys(&takers.stateful, &received) {
+    let (keys, places) = match guarded("what finds its keys", || keys(&takers.stateful, &received)) {
         Ok(keys) => keys,
         Err(error) => {
-            return Err(Box::new(Rejected {
-                envelope: received.envelope,
-                error,
-                has_id: true,
-            }));
+            let came = before_steps.map_or(received.envelope, |came| *came);
+            return Err(reject(came, error, true));
         }
     };
-    let mut locks: Vec<LockKey> = keys.iter().cloned().map(LockKey::Record).collect();
-    locks.push(LockKey::Message(received.envelope.id.clone()));
-    locks.extend(row(&received.envelope).map(LockKey::Message));
-    let ticket = shared.locks.reserve(locks);
+    let ticket = shared.locks.reserve(locks(&keys, &received.envelope));
     Ok(Ready {
         received,
+        before_steps,
         takers,
         keys,
         places,
@@ -130,10 +173,17 @@ pub(crate) fn read<'a>(
     })
 }
 
+fn locks(keys: &[RecordKey], envelope: &Envelope) -> Vec<LockKey> {
+    let records = keys.iter().cloned().map(LockKey::Record);
+    let message = LockKey::Message(envelope.id.clone());
+    records
+        .chain([message])
+        .chain(row(envelope).map(LockKey::Message))
+        .collect()
+}
+
 fn matched<'a>(shared: &'a Shared, envelope: &mut Envelope) -> HandlerResult<(String, Intent, &'a Takers)> {
-    for step in &shared.steps {
-        step.incoming(envelope)?;
-    }
+    pass_steps(shared, envelope)?;
     let fault = |fault: envelope::Unreadable| HandlerError::unreadable(fault.reason(), fault);
     envelope.due().map_err(fault)?;
     let intent = envelope.intent().map_err(fault)?;
@@ -166,6 +216,21 @@ fn matched<'a>(shared: &'a Shared, envelope: &mut Envelope) -> HandlerResult<(St
         return Err(HandlerError::unreadable(Reason::UnknownContentType, text));
     }
     Ok((name.to_owned(), intent, takers))
+}
+
+/// Steps may change everything but the id, which the inbox goes by.
+fn pass_steps(shared: &Shared, envelope: &mut Envelope) -> HandlerResult {
+    for step in &shared.steps {
+        let id = envelope.id.clone();
+        step.incoming(envelope)?;
+        if envelope.id != id {
+            let name = step.name();
+            return Err(HandlerError::permanent(format!(
+                "handle the message: the step {name:?} changed its id; leave it as it is"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What participants see of a message, on its first attempt.

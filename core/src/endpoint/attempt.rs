@@ -9,7 +9,7 @@ use crate::clock::within;
 use crate::endpoint::arrival::Ready;
 use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::dispatcher::send_rows_and_wait;
-use crate::endpoint::failing;
+use crate::endpoint::failing::{self, guarded};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::shared::Shared;
@@ -160,7 +160,7 @@ pub(crate) async fn run_handlers(
         let limit = shared.settings.handler_limit;
         outbounds.push(match within(&*shared.clock, limit, run).await {
             Some(Ok(result)) => result?,
-            Some(Err(panic)) => return Err(failing::panicked(panic.as_ref())),
+            Some(Err(panic)) => return Err(failing::panicked("the handler", panic.as_ref())),
             None => {
                 return Err(HandlerError::transient(format!(
                     "handle the message within {limit:?}, the limit of a handler"
@@ -197,7 +197,7 @@ fn run_all(
     let mut rows = Vec::new();
     let mut absent = ready.takers.handlers.is_empty() && !ready.is_alarm();
     for outbound in kept {
-        rows.extend(compose::rows(shared, cause, outbound.clone())?);
+        rows.extend(composed(shared, cause, outbound.clone())?);
     }
     for (participant, places) in ready.takers.stateful.iter().zip(&ready.places) {
         let records: Vec<_> = places
@@ -210,8 +210,7 @@ fn run_all(
             timeout: loaded.pending.as_ref(),
             outbound,
         };
-        let run = std::panic::catch_unwind(AssertUnwindSafe(|| participant.handle(received, given)));
-        let effects = run.map_err(|panic| failing::panicked(panic.as_ref()))??;
+        let effects = guarded("the handler", || participant.handle(received, given))?;
         match effects.taken {
             Taken::Handled => absent = false,
             Taken::Ignored(why) => {
@@ -228,7 +227,14 @@ fn run_all(
             }
         }
         work.pending.extend(effects.pending);
-        rows.extend(compose::rows(shared, cause, effects.outbound)?);
+        rows.extend(composed(shared, cause, effects.outbound)?);
     }
     Ok((!absent).then_some(rows))
+}
+
+/// Steps of the application run on what is sent, too.
+fn composed(shared: &Shared, cause: Cause<'_>, outbound: Outbound) -> HandlerResult<Vec<PendingRow>> {
+    guarded("what writes its messages", || {
+        compose::rows(shared, cause, outbound)
+    })
 }

@@ -252,6 +252,7 @@ impl EndpointBuilder {
             locks: super::locks::KeyedLocks::default(),
             queue: super::dispatcher::DispatchQueue::default(),
             marks: super::marks::Marks::default(),
+            begun: super::begun::Begun::default(),
             relay: super::relay::RelaySignal::default(),
             counters: super::stats::Counters::default(),
             fatal: super::shared::Fatal::default(),

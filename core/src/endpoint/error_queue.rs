@@ -1,72 +1,29 @@
 //! Sets a message aside for people: as it came, with the reason.
 
-use crate::endpoint::arrival::{Ready, Rejected};
+use crate::endpoint::arrival::Original;
 use crate::endpoint::dispatcher::Entry;
 use crate::endpoint::failing::confirmed;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Ending;
 use crate::endpoint::shared::Shared;
-use crate::envelope::Envelope;
 use crate::handler::{ErrorClass, HandlerError};
 use crate::headers;
 use crate::store::{InboxChange, InboxState, PendingChange, UnitOfWork};
 use crate::transport::{Destination, Dispatch};
 
-/// Moves a message that can't be read to the error queue, as it came.
-pub(crate) async fn reject(shared: &Shared, rejected: &Rejected) -> Ending {
-    shared.counters.failures.one();
-    tracing::error!(id = %rejected.envelope.id, error = %rejected.error, "a message can't be handled");
-    let known = Known {
-        attempts: 1,
-        ..Known::default()
-    };
-    let Some(store) = shared.store.as_deref().filter(|_| rejected.has_id) else {
-        return to_error_queue(shared, &rejected.envelope, &known, &rejected.error).await;
-    };
-    // A copy of something handled long ago, damaged on the way, is a duplicate and nothing else.
-    let request = crate::store::LoadRequest {
-        inbox: rejected.envelope.id.clone(),
-        records: Vec::new(),
-        pending: None,
-        now: shared.clock.now(),
-    };
-    pass!(shared, Before LookUpRejected);
-    let loaded = shared.load(store, &request).await;
-    pass!(shared, After LookUpRejected);
-    match loaded {
-        Ok(loaded) if loaded.inbox == Some(InboxState::Done) => {
-            shared.counters.duplicates.one();
-            Ending::Settled
-        }
-        Ok(_) => to_error_queue(shared, &rejected.envelope, &known, &rejected.error).await,
-        Err(error) => {
-            tracing::warn!(%error, "could not use the store; the message is given back");
-            Ending::GiveBack
-        }
-    }
-}
-
 /// Moves a message to the error queue, confirmed; then notes it, so that a redelivered original is a duplicate.
 pub(crate) async fn give_up(
     shared: &Shared,
-    ready: &Ready<'_>,
+    original: &Original<'_>,
     known: &Known,
     error: &HandlerError,
 ) -> Ending {
-    match error.class() {
-        ErrorClass::Expected => {
-            tracing::info!(id = %ready.id(), message = %ready.received.type_name, %error, "moved to the error queue");
-        }
-        ErrorClass::Transient | ErrorClass::Unexpected | ErrorClass::Permanent | ErrorClass::Unreadable => {
-            tracing::error!(id = %ready.id(), message = %ready.received.type_name, %error, "moved to the error queue");
-        }
-    }
     let known = Known {
         attempts: known.attempts.max(1),
         ..*known
     };
-    if to_error_queue(shared, ready.envelope(), &known, error).await == Ending::GiveBack {
+    if to_error_queue(shared, original, &known, error).await == Ending::GiveBack {
         return Ending::GiveBack;
     }
     let Some(store) = shared.store.as_deref() else {
@@ -74,14 +31,14 @@ pub(crate) async fn give_up(
     };
     let mut work = UnitOfWork::default();
     work.inbox.push(InboxChange {
-        id: ready.id().clone(),
+        id: original.id().clone(),
         expected: known.state,
         next: Some(InboxState::Failed {
             attempts: known.attempts,
         }),
         at: shared.clock.now(),
     });
-    if let Some(id) = ready.row() {
+    if let Some(id) = original.row.clone() {
         // The row waits for the replay, and the relay leaves it alone.
         work.pending.push(PendingChange::Park {
             id,
@@ -94,15 +51,28 @@ pub(crate) async fn give_up(
     match noted {
         Ok(()) => Ending::Settled,
         Err(error) => {
-            tracing::warn!(id = %ready.id(), %error, "could not note that a message is in the error queue; it is given back");
+            tracing::warn!(id = %original.id(), %error, "could not note that a message is in the error queue; it is given back");
             Ending::GiveBack
         }
     }
 }
 
-async fn to_error_queue(shared: &Shared, envelope: &Envelope, known: &Known, error: &HandlerError) -> Ending {
+/// Moves a message to the error queue, confirmed.
+pub(crate) async fn to_error_queue(
+    shared: &Shared,
+    original: &Original<'_>,
+    known: &Known,
+    error: &HandlerError,
+) -> Ending {
+    let (id, message) = (original.id(), original.type_name);
+    match error.class() {
+        ErrorClass::Expected => tracing::info!(%id, message, %error, "moves to the error queue"),
+        ErrorClass::Transient | ErrorClass::Unexpected | ErrorClass::Permanent | ErrorClass::Unreadable => {
+            tracing::error!(%id, message, %error, "moves to the error queue");
+        }
+    }
     let now = shared.clock.now();
-    let mut envelope = envelope.clone();
+    let mut envelope = original.envelope.clone();
     let headers = &mut envelope.headers;
     headers.remove(headers::GENERATION);
     headers.remove(headers::ATTEMPTS);

@@ -1,10 +1,11 @@
 //! What happens to a message that failed: again, later, or set aside with the reason.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::endpoint::arrival::Ready;
+use crate::endpoint::arrival::{Original, Ready};
 use crate::endpoint::dispatcher::{Entry, send_and_wait};
 use crate::endpoint::error_queue;
 use crate::endpoint::known::Known;
@@ -12,7 +13,7 @@ use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Ending;
 use crate::endpoint::shared::Shared;
 use crate::envelope::Envelope;
-use crate::handler::{ErrorClass, HandlerError};
+use crate::handler::{ErrorClass, HandlerError, HandlerResult};
 use crate::headers;
 use crate::ids::derived_message_id;
 use crate::reason::Reason;
@@ -22,15 +23,21 @@ use crate::store::{
 };
 use crate::transport::{Destination, Dispatch};
 
-/// The error that a panic stands for.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> HandlerError {
+/// The error that a panic of `what` stands for.
+pub(crate) fn panicked(what: &str, panic: &(dyn Any + Send)) -> HandlerError {
     let text = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("it did not say why");
-    HandlerError::unexpected(format!("handle the message: the handler panicked: {text}"))
+    HandlerError::unexpected(format!("handle the message: {what} panicked: {text}"))
         .with_reason(Reason::HandlerPanicked)
+}
+
+/// Runs code of the application that does not wait; a panic in it is an error like any other.
+pub(crate) fn guarded<T>(what: &str, run: impl FnOnce() -> HandlerResult<T>) -> HandlerResult<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|panic| Err(panicked(what, panic.as_ref())))
 }
 
 /// A message older than the inbox remembers may have been handled already.
@@ -38,7 +45,7 @@ pub(crate) fn too_old(shared: &Shared, ready: &Ready<'_>, loaded: &Loaded) -> Op
     if loaded.inbox.is_some() || ready.takers.all_idempotent() || ready.is_alarm() {
         return None;
     }
-    if ready.is_replayed() {
+    if ready.original().is_replayed() {
         // A person has decided.
         return None;
     }
@@ -56,10 +63,32 @@ pub(crate) fn too_old(shared: &Shared, ready: &Ready<'_>, loaded: &Loaded) -> Op
     })
 }
 
-/// Notes a failed attempt and decides what comes next.
-pub(crate) fn decide(
+/// Does what follows from a failed attempt, the `immediate`th of this round; `None`: try again, now.
+pub(crate) async fn fail(
     shared: &Shared,
-    ready: &Ready<'_>,
+    original: &Original<'_>,
+    known: &Known,
+    immediate: u32,
+    error: &HandlerError,
+) -> Option<Ending> {
+    let decision = decide(shared, original, known, immediate, error);
+    let known = known.and_failed(immediate);
+    Some(match (decision, shared.store.as_deref()) {
+        (Decision::RetryNow, _) => return None,
+        (Decision::RetryAfter(delay), Some(store)) => {
+            shared.counters.delayed_retries.one();
+            tracing::debug!(id = %original.id(), ?delay, %error, "retrying later");
+            schedule(shared, store, original, &known, delay).await
+        }
+        (Decision::RetryAfter(delay), None) => retry_later_storeless(shared, original, &known, delay).await,
+        (Decision::ErrorQueue, _) => error_queue::give_up(shared, original, &known, error).await,
+    })
+}
+
+/// Notes a failed attempt and decides what comes next.
+fn decide(
+    shared: &Shared,
+    original: &Original<'_>,
     known: &Known,
     immediate: u32,
     error: &HandlerError,
@@ -85,8 +114,7 @@ pub(crate) fn decide(
         .settings
         .retries
         .decide(&failure, shared.randomness.next_u64());
-    let id = ready.id();
-    let message = ready.received.type_name.as_str();
+    let (id, message) = (original.id(), original.type_name);
     match error.class() {
         ErrorClass::Expected => {
             tracing::debug!(%id, message, %error, ?decision, "an attempt failed, as it may")
@@ -98,30 +126,20 @@ pub(crate) fn decide(
     decision
 }
 
-/// Schedules another attempt in one commit with the attempts made.
-pub(crate) async fn retry_later(
+/// Puts a message off that nothing takes yet; at last it goes to the error queue.
+pub(crate) async fn put_off(
     shared: &Shared,
     store: &dyn Store,
-    ready: &Ready<'_>,
+    original: &Original<'_>,
     known: &Known,
-    made: u32,
-    delay: Duration,
-    error: &HandlerError,
 ) -> Ending {
-    shared.counters.delayed_retries.one();
-    tracing::debug!(id = %ready.id(), ?delay, %error, "retrying later");
-    schedule(shared, store, ready, known, made, delay).await
-}
-
-/// Puts a message off that nothing takes yet; at last it goes to the error queue.
-pub(crate) async fn put_off(shared: &Shared, store: &dyn Store, ready: &Ready<'_>, known: &Known) -> Ending {
     if known.generation >= shared.settings.not_yet_rounds {
         let text = format!(
             "handle the message: there is nothing that {} is for, and nothing came in time",
-            ready.received.type_name
+            original.type_name
         );
         let error = HandlerError::permanent(text).with_reason(Reason::NotFound);
-        return error_queue::give_up(shared, ready, known, &error).await;
+        return error_queue::give_up(shared, original, known, &error).await;
     }
     shared.counters.put_off.one();
     let delay = shared
@@ -129,15 +147,15 @@ pub(crate) async fn put_off(shared: &Shared, store: &dyn Store, ready: &Ready<'_
         .again
         .saturating_mul(1u32.checked_shl(known.generation).unwrap_or(u32::MAX))
         .min(shared.waits.again.saturating_mul(3600));
-    schedule(shared, store, ready, known, 0, delay).await
+    schedule(shared, store, original, known, delay).await
 }
 
+/// Schedules another attempt in one commit with the attempts made.
 async fn schedule(
     shared: &Shared,
     store: &dyn Store,
-    ready: &Ready<'_>,
+    original: &Original<'_>,
     known: &Known,
-    made: u32,
     delay: Duration,
 ) -> Ending {
     let now = shared.clock.now();
@@ -151,16 +169,16 @@ async fn schedule(
     } else {
         InboxState::Scheduled {
             generation,
-            attempts: known.attempts.saturating_add(made),
+            attempts: known.attempts,
             since: known.since.unwrap_or(now),
         }
     };
-    let row = copy(shared, ready.envelope(), now, delay, generation);
+    let row = copy(shared, original.envelope, now, delay, generation);
     let entry = Entry::of_row(&row);
     shared.relay.look_at(row.attention);
     let mut work = UnitOfWork::default();
     work.inbox.push(InboxChange {
-        id: ready.id().clone(),
+        id: original.id().clone(),
         expected: known.state,
         next: Some(next),
         at: now,
@@ -175,7 +193,7 @@ async fn schedule(
             Ending::Settled
         }
         Err(error) => {
-            tracing::warn!(id = %ready.id(), %error, "could not schedule a retry; the message is given back");
+            tracing::warn!(id = %original.id(), %error, "could not schedule a retry; the message is given back");
             Ending::GiveBack
         }
     }
@@ -210,16 +228,18 @@ fn copy(
 }
 
 /// Sends a copy for another attempt, where there is no store to keep the attempts in.
-pub(crate) async fn retry_later_storeless(
+async fn retry_later_storeless(
     shared: &Shared,
-    ready: &Ready<'_>,
-    made: u32,
+    original: &Original<'_>,
+    known: &Known,
     delay: Duration,
 ) -> Ending {
     shared.counters.delayed_retries.one();
-    let mut envelope = ready.envelope().clone();
+    let mut envelope = original.envelope.clone();
     envelope.native = None;
-    envelope.headers.set(headers::ATTEMPTS, made.to_string());
+    envelope
+        .headers
+        .set(headers::ATTEMPTS, known.attempts.to_string());
     let delay = delay.min(shared.longest_delay());
     let due = Some(shared.clock.now() + delay);
     let retry = Dispatch {

@@ -1,13 +1,18 @@
 //! Whether a message that came in counts: what the inbox says about its id, and the row about an alarm.
 
-use crate::endpoint::arrival::Ready;
+use crate::endpoint::arrival::{Original, Ready};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::mutated;
 use crate::endpoint::process::Ending;
 use crate::endpoint::settings::TICK;
 use crate::endpoint::shared::Shared;
+use crate::handler::HandlerError;
 use crate::headers;
-use crate::store::{InboxState, Loaded, PendingChange, PendingRow};
+use crate::ids::MessageId;
+use crate::reason::Reason;
+use crate::store::{
+    InboxState, LoadRequest, Loaded, PendingChange, PendingRow, Store, StoreError, StoreErrorKind,
+};
 
 /// What the inbox says about a message that came in.
 pub(crate) enum Gate {
@@ -19,25 +24,27 @@ pub(crate) enum Gate {
     Killer(Known),
 }
 
-pub(crate) fn gate(ready: &Ready<'_>, loaded: &Loaded, begun: Option<InboxState>) -> Gate {
-    let generation = ready.envelope().number(headers::GENERATION).unwrap_or(0);
-    if begun.is_some() && loaded.inbox == begun {
-        // This process marked it, and is still here.
-        return Gate::Open(Known::from_state(loaded.inbox));
-    }
-    match loaded.inbox {
+/// What a message is set aside with that ended the process before.
+pub(crate) fn killed() -> HandlerError {
+    let text = "handle the message: the process ended while it was being handled, more than once";
+    HandlerError::permanent(text).with_reason(Reason::KilledProcess)
+}
+
+pub(crate) fn gate(shared: &Shared, original: &Original<'_>, inbox: Option<InboxState>) -> Gate {
+    let generation = original.envelope.number(headers::GENERATION).unwrap_or(0);
+    match inbox {
         None => Gate::Open(Known::default()),
-        Some(_) if mutated!(InboxIgnored) => Gate::Open(Known::from_state(loaded.inbox)),
+        Some(_) if mutated!(InboxIgnored) => Gate::Open(Known::from_state(inbox)),
         Some(InboxState::Done) => Gate::Duplicate,
-        Some(InboxState::Failed { .. }) if !ready.is_replayed() => Gate::Duplicate,
-        Some(InboxState::Failed { .. }) => Gate::Open(Known::from_state(loaded.inbox)),
+        Some(InboxState::Failed { .. }) if !original.is_replayed() => Gate::Duplicate,
+        Some(InboxState::Failed { .. }) => Gate::Open(Known::from_state(inbox)),
         Some(InboxState::Scheduled {
             generation: counts, ..
         }) => {
             if generation < u64::from(counts) {
                 Gate::Duplicate
             } else {
-                Gate::Open(Known::from_state(loaded.inbox))
+                Gate::Open(Known::from_state(inbox))
             }
         }
         Some(InboxState::Started {
@@ -47,14 +54,39 @@ pub(crate) fn gate(ready: &Ready<'_>, loaded: &Loaded, begun: Option<InboxState>
         }) => {
             if generation < u64::from(counts) {
                 Gate::Duplicate
+            } else if shared.begun.is_ours(original.id(), inbox) {
+                Gate::Open(Known::from_state(inbox))
             } else {
                 Gate::Killer(Known {
                     attempts: attempts + 1,
-                    ..Known::from_state(loaded.inbox)
+                    ..Known::from_state(inbox)
                 })
             }
         }
     }
+}
+
+/// What the inbox says, and the row of an alarm where it is still there, for a message of which no more can be loaded.
+pub(crate) async fn look_up(
+    shared: &Shared,
+    store: &dyn Store,
+    original: &Original<'_>,
+) -> Result<(Option<InboxState>, Option<MessageId>), StoreError> {
+    let mut request = LoadRequest {
+        inbox: original.id().clone(),
+        records: Vec::new(),
+        pending: original.row.clone(),
+        now: shared.clock.now(),
+    };
+    let mut loaded = shared.load(store, &request).await;
+    let is_unreadable = |error: &StoreError| error.kind() == StoreErrorKind::Unreadable;
+    if request.pending.is_some() && loaded.as_ref().is_err_and(is_unreadable) {
+        request.pending = None;
+        loaded = shared.load(store, &request).await;
+    }
+    let loaded = loaded?;
+    let row = loaded.pending.filter(|row| Some(row.token) == original.token());
+    Ok((loaded.inbox, row.map(|row| row.id)))
 }
 
 /// An alarm whose row is gone, moved or parked is stale; one that comes early leaves its row to the relay.
@@ -63,11 +95,18 @@ pub(crate) fn alarm_that_does_not_count(
     ready: &Ready<'_>,
     loaded: &Loaded,
 ) -> Option<Ending> {
-    let token = ready.envelope().number(headers::TIMEOUT_TOKEN);
-    let counts =
-        |row: &&PendingRow| Some(row.token) == token && (row.parked.is_none() || ready.is_replayed());
+    let original = ready.original();
+    // The copies of a replay that failed once more, too, are for the row that was set aside.
+    let is_retried = matches!(
+        loaded.inbox,
+        Some(InboxState::Scheduled { .. } | InboxState::Started { .. })
+    );
+    let counts = |row: &&PendingRow| {
+        Some(row.token) == original.token() && (row.parked.is_none() || original.is_replayed() || is_retried)
+    };
     let Some(row) = loaded.pending.as_ref().filter(counts) else {
         shared.counters.stale_alarms.one();
+        tracing::debug!(id = %ready.id(), "an alarm is of a timeout that was cancelled, moved or set aside, or has fired");
         return Some(Ending::Settled);
     };
     let due = row.due.unwrap_or(crate::clock::Timestamp::MIN);

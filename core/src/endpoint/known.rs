@@ -1,6 +1,8 @@
 //! What is known of a message's earlier attempts.
 
 use crate::clock::Timestamp;
+use crate::envelope::Envelope;
+use crate::headers;
 use crate::store::InboxState;
 
 /// The earlier attempts at a message.
@@ -17,6 +19,24 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// What a message says of itself, where nothing is stored.
+    pub(crate) fn storeless(envelope: &Envelope) -> Self {
+        let attempts = envelope.number(headers::ATTEMPTS).unwrap_or(0);
+        Self {
+            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            since: envelope.time_sent(),
+            ..Self::default()
+        }
+    }
+
+    /// With as many more attempts that failed.
+    pub(crate) fn and_failed(self, more: u32) -> Self {
+        Self {
+            attempts: self.attempts.saturating_add(more),
+            ..self
+        }
+    }
+
     pub(crate) fn from_state(state: Option<InboxState>) -> Self {
         match state {
             Some(

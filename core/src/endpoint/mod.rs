@@ -2,6 +2,7 @@
 
 mod arrival;
 mod attempt;
+mod begun;
 mod builder;
 mod compose;
 mod dispatcher;
@@ -15,6 +16,7 @@ mod marks;
 mod probing;
 mod process;
 mod registry;
+mod rejecting;
 mod relay;
 mod run;
 mod session;

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::endpoint::arrival::{self, Arrival, Ready};
+use crate::endpoint::arrival::{self, Arrival, Ready, Rejected};
 use crate::endpoint::attempt::{Attempt, attempt};
-use crate::endpoint::error_queue;
+use crate::endpoint::begun::{mark_started, unmark};
+use crate::endpoint::error_queue::give_up;
 use crate::endpoint::failing;
-use crate::endpoint::gate::{Gate, alarm_that_does_not_count, gate};
-use crate::endpoint::known::Known;
+use crate::endpoint::gate::{Gate, alarm_that_does_not_count, gate, killed, look_up};
 use crate::endpoint::probing::{mutated, pass};
+use crate::endpoint::rejecting::reject;
 use crate::endpoint::settings::{CONFLICTS, RELEASE};
 use crate::endpoint::shared::Shared;
 use crate::endpoint::storeless::storeless;
+use crate::envelope::Incoming;
 use crate::handler::HandlerError;
+use crate::ids::MessageId;
 use crate::outbound::Outbound;
 use crate::reason::Reason;
-use crate::recoverability::Decision;
-use crate::store::{
-    InboxChange, InboxState, LoadRequest, Loaded, Store, StoreError, StoreErrorKind, UnitOfWork,
-};
+use crate::store::{LoadRequest, Loaded, Store, StoreError, StoreErrorKind};
 use crate::transport::{Settled, Settlement};
 
 /// How handling one message ended.
@@ -31,10 +31,10 @@ pub(crate) enum Ending {
 }
 
 /// Handles one message from arrival to settlement.
-pub(crate) async fn process(
-    shared: &Arc<Shared>,
+pub(crate) async fn process<'a>(
+    shared: &'a Arc<Shared>,
     arrival: Arrival,
-    read: Result<Ready<'_>, Box<arrival::Rejected>>,
+    read: Result<Ready<'a>, Box<Rejected>>,
 ) {
     shared.counters.received.one();
     let lost = arrival.settlement.as_ref().map(Settlement::lease_lost);
@@ -44,13 +44,33 @@ pub(crate) async fn process(
     {
         drop(settlement.acknowledge().await);
     }
-    let ending = match read {
-        Ok(ready) => handle(shared, ready, lost).await,
-        Err(rejected) => error_queue::reject(shared, &rejected).await,
+    let id = match &read {
+        Ok(ready) => ready.id().clone(),
+        Err(rejected) => rejected.original().id().clone(),
     };
-    let Some(settlement) = settlement else {
-        return;
+    // Whoever has the message now handles it again; what is committed already makes that a duplicate.
+    let ending = tokio::select! {
+        biased;
+        ending = handle(shared, &arrival.incoming, arrival.alone, read) => ending,
+        () = async { match lost { Some(lost) => lost.await, None => std::future::pending().await } } => {
+            tracing::warn!(%id, "stopped handling a message: the right to settle it was lost");
+            Ending::GiveBack
+        }
     };
+    match (ending, shared.store.as_deref()) {
+        (Ending::GiveBack, Some(store)) => {
+            if let Err(error) = unmark(shared, store, &id).await {
+                tracing::debug!(%id, %error, "could not note that a message is given back");
+            }
+        }
+        (Ending::Settled | Ending::GiveBack, _) => shared.begun.forget(&id),
+    }
+    if let Some(settlement) = settlement {
+        settle(shared, settlement, ending).await;
+    }
+}
+
+async fn settle(shared: &Shared, settlement: Settlement, ending: Ending) {
     let settled = match ending {
         Ending::Settled => {
             pass!(shared, Before Acknowledge);
@@ -73,54 +93,49 @@ pub(crate) async fn process(
     }
 }
 
-type LeaseLost = futures_util::future::BoxFuture<'static, ()>;
-
-async fn handle(shared: &Arc<Shared>, ready: Ready<'_>, lost: Option<LeaseLost>) -> Ending {
+/// Handles the message once it is its turn; one that can't be read may be read again.
+async fn handle<'a>(
+    shared: &'a Arc<Shared>,
+    incoming: &Incoming,
+    alone: bool,
+    mut read: Result<Ready<'a>, Box<Rejected>>,
+) -> Ending {
     pass!(shared, Before TakeTurn);
+    let mut failed = 0;
+    let ready = loop {
+        let rejected = match read {
+            Ok(ready) => break ready,
+            Err(rejected) => rejected,
+        };
+        failed += 1;
+        if let Some(ending) = reject(shared, &rejected, failed).await {
+            return ending;
+        }
+        drop(rejected);
+        read = arrival::read(shared, incoming, alone);
+    };
     ready.ticket.ready().await;
     pass!(shared, After TakeTurn);
-    let work = async {
-        match shared.store.as_deref() {
-            Some(store) => with_store(shared, store, &ready).await,
-            None => storeless(shared, &ready).await,
-        }
-    };
-    // Whoever has the message now handles it again; what is committed already makes that a duplicate.
-    tokio::select! {
-        biased;
-        ending = work => ending,
-        () = async { match lost { Some(lost) => lost.await, None => std::future::pending().await } } => {
-            tracing::warn!(id = %ready.id(), "stopped handling a message: the right to settle it was lost");
-            Ending::GiveBack
-        }
+    match shared.store.as_deref() {
+        Some(store) => with_store(shared, store, &ready).await,
+        None => storeless(shared, &ready).await,
     }
 }
 
 async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) -> Ending {
+    let original = ready.original();
     let mut conflicts = 0;
     let mut immediate = 0;
-    let mut begun = None;
     let mut kept: Vec<Outbound> = Vec::new();
     loop {
         let loaded = match load(shared, store, ready).await {
             Ok(loaded) => loaded,
-            Err(error) if error.kind() == StoreErrorKind::Unreadable => {
-                let error = HandlerError::permanent(&error).with_reason(Reason::UnreadableState);
-                return error_queue::give_up(shared, ready, &Known::default(), &error).await;
-            }
-            Err(error) => return stuck(shared, ready, &error),
+            Err(error) => return not_loaded(shared, store, ready, &error).await,
         };
-        let mut known = match gate(ready, &loaded, begun) {
+        let mut known = match gate(shared, &original, loaded.inbox) {
             Gate::Open(known) => known,
-            Gate::Duplicate => {
-                shared.counters.duplicates.one();
-                return Ending::Settled;
-            }
-            Gate::Killer(known) => {
-                let text = "handle the message: the process ended while it was being handled, more than once";
-                let error = HandlerError::permanent(text).with_reason(Reason::KilledProcess);
-                return error_queue::give_up(shared, ready, &known, &error).await;
-            }
+            Gate::Duplicate => return duplicate(shared),
+            Gate::Killer(known) => return give_up(shared, &original, &known, &killed()).await,
         };
         if ready.is_alarm()
             && let Some(ending) = alarm_that_does_not_count(shared, ready, &loaded)
@@ -128,13 +143,13 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
             return ending;
         }
         if let Some(error) = failing::too_old(shared, ready, &loaded) {
-            return error_queue::give_up(shared, ready, &known, &error).await;
+            return give_up(shared, &original, &known, &error).await;
         }
-        if ready.alone && begun.is_none() {
-            if let Err(error) = mark_started(shared, store, ready, &mut known).await {
-                return stuck(shared, ready, &error);
-            }
-            begun = known.state;
+        if ready.alone
+            && !shared.begun.is_ours(ready.id(), known.state)
+            && let Err(error) = mark_started(shared, store, ready.id(), &mut known).await
+        {
+            return stuck(shared, ready.id(), &error);
         }
         match attempt(shared, store, ready, &loaded, &known, &mut kept).await {
             Attempt::Committed => return Ending::Settled,
@@ -146,29 +161,53 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
                     return Ending::GiveBack;
                 }
             }
-            Attempt::Stuck(error) => return stuck(shared, ready, &error),
-            Attempt::Absent => return failing::put_off(shared, store, ready, &known).await,
+            Attempt::Stuck(error) => return stuck(shared, ready.id(), &error),
+            Attempt::Absent => return failing::put_off(shared, store, &original, &known).await,
             Attempt::Failed(error) => {
                 immediate += 1;
                 kept.clear();
-                match failing::decide(shared, ready, &known, immediate, &error) {
-                    Decision::RetryNow => {}
-                    Decision::RetryAfter(delay) => {
-                        return failing::retry_later(shared, store, ready, &known, immediate, delay, &error)
-                            .await;
-                    }
-                    Decision::ErrorQueue => {
-                        known.attempts += immediate;
-                        return error_queue::give_up(shared, ready, &known, &error).await;
-                    }
+                if let Some(ending) = failing::fail(shared, &original, &known, immediate, &error).await {
+                    return ending;
                 }
             }
         }
     }
 }
 
-fn stuck(shared: &Shared, ready: &Ready<'_>, error: &StoreError) -> Ending {
-    tracing::warn!(id = %ready.id(), %error, "could not use the store; the message is given back");
+fn duplicate(shared: &Shared) -> Ending {
+    shared.counters.duplicates.one();
+    Ending::Settled
+}
+
+/// Keys that can't be used and state that can't be read set the message aside, once: the inbox counts as ever.
+async fn not_loaded(shared: &Shared, store: &dyn Store, ready: &Ready<'_>, error: &StoreError) -> Ending {
+    let reason = match error.kind() {
+        StoreErrorKind::Unreadable => Reason::UnreadableState,
+        StoreErrorKind::Refused => Reason::BadCorrelation,
+        _ => return stuck(shared, ready.id(), error),
+    };
+    let original = ready.original();
+    pass!(shared, Before Load);
+    let found = look_up(shared, store, &original).await;
+    pass!(shared, After Load);
+    let (inbox, row) = match found {
+        Ok(found) => found,
+        Err(error) => return stuck(shared, ready.id(), &error),
+    };
+    let original = original.with_row(row);
+    match gate(shared, &original, inbox) {
+        Gate::Duplicate => duplicate(shared),
+        Gate::Open(known) => {
+            let error = HandlerError::permanent(error).with_reason(reason);
+            give_up(shared, &original, &known.and_failed(1), &error).await
+        }
+        Gate::Killer(known) => give_up(shared, &original, &known, &killed()).await,
+    }
+}
+
+/// The store can't be used for now.
+pub(crate) fn stuck(shared: &Shared, id: &MessageId, error: &StoreError) -> Ending {
+    tracing::warn!(%id, %error, "could not use the store; the message is given back");
     shared.counters.failures.one();
     Ending::GiveBack
 }
@@ -184,35 +223,4 @@ async fn load(shared: &Shared, store: &dyn Store, ready: &Ready<'_>) -> Result<L
     let loaded = shared.load(store, &request).await;
     pass!(shared, After Load);
     loaded
-}
-
-/// Notes that a suspicious message is begun, so that the next process knows if this one ends.
-async fn mark_started(
-    shared: &Shared,
-    store: &dyn Store,
-    ready: &Ready<'_>,
-    known: &mut Known,
-) -> Result<(), StoreError> {
-    let now = shared.clock.now();
-    let started = InboxState::Started {
-        generation: known.generation,
-        attempts: known.attempts,
-        since: known.since.unwrap_or(now),
-    };
-    let change = InboxChange {
-        id: ready.id().clone(),
-        expected: known.state,
-        next: Some(started),
-        at: now,
-    };
-    let work = UnitOfWork {
-        inbox: vec![change],
-        ..UnitOfWork::default()
-    };
-    pass!(shared, Before MarkStarted);
-    let marked = shared.commit(store, work).await;
-    pass!(shared, After MarkStarted);
-    marked?;
-    known.state = Some(started);
-    Ok(())
 }

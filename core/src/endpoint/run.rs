@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::within;
 use crate::endpoint::arrival::{self, Arrival};
+use crate::endpoint::begun::unmark_all;
 use crate::endpoint::dispatcher::dispatch_all;
 use crate::endpoint::marks::flush_marks;
 use crate::endpoint::probing::{mutated, pass};
@@ -44,6 +45,7 @@ pub(crate) async fn run(
             fired: &mut fired,
         };
         let end = intake.run(stop).await;
+        unmark_all(shared).await;
         if let Some(receiver) = intake.receiver.take()
             && let Some(Err(error)) =
                 within(&*shared.clock, shared.settings.call_limit, receiver.close()).await

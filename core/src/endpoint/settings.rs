@@ -73,7 +73,7 @@ pub(crate) const CLAIM: usize = 256;
 pub(crate) const MARKS: usize = 512;
 /// Timeouts fire so long after their instant at the earliest: messages of the same instant come first.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
-/// How often a lost race is run again before it counts as a failure.
+/// How often a lost race is run again before the message is given back.
 pub(crate) const CONFLICTS: u32 = 20;
 /// How long a message is given back for when its outcome can't be written down.
 pub(crate) const RELEASE: Duration = Duration::from_secs(1);

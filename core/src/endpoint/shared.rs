@@ -10,6 +10,7 @@ use crate::address::{Address, EndpointName};
 use crate::clock::{Clock, within};
 use crate::codec::Codec;
 use crate::endpoint::EndpointError;
+use crate::endpoint::begun::Begun;
 use crate::endpoint::dispatcher::DispatchQueue;
 use crate::endpoint::locks::KeyedLocks;
 use crate::endpoint::marks::Marks;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) locks: KeyedLocks,
     pub(crate) queue: DispatchQueue,
     pub(crate) marks: Marks,
+    pub(crate) begun: Begun,
     pub(crate) relay: RelaySignal,
     pub(crate) counters: Counters,
     pub(crate) fatal: Fatal,

@@ -7,15 +7,13 @@ use crate::endpoint::attempt::run_handlers;
 use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::dispatcher::send_and_wait;
 use crate::endpoint::error_queue;
-use crate::endpoint::failing;
+use crate::endpoint::failing::{self, guarded};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::pass;
 use crate::endpoint::process::Ending;
 use crate::endpoint::shared::Shared;
 use crate::handler::{HandlerError, HandlerResult, Received};
-use crate::headers;
 use crate::reason::Reason;
-use crate::recoverability::Decision;
 
 /// Handlers only, declared idempotent: no inbox, and the acknowledgement waits for the broker to have every output.
 pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending {
@@ -23,19 +21,14 @@ pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending
         // There is nowhere to mark that it was begun, so the broker's count alone decides.
         let text = "handle the message: the broker delivered it too often; it may end the process each time";
         let error = HandlerError::permanent(text).with_reason(Reason::KilledProcess);
-        return error_queue::give_up(shared, ready, &Known::default(), &error).await;
+        return error_queue::give_up(shared, &ready.original(), &Known::default(), &error).await;
     }
-    let sent = ready.envelope().time_sent();
+    let original = ready.original();
+    let known = Known::storeless(original.envelope);
     let mut immediate = 0;
-    let tried = u32::try_from(ready.envelope().number(headers::ATTEMPTS).unwrap_or(0)).unwrap_or(u32::MAX);
-    let known = Known {
-        attempts: tried,
-        since: sent,
-        ..Known::default()
-    };
     loop {
         let received = Arc::new(Received {
-            attempt: tried.saturating_add(immediate).saturating_add(1),
+            attempt: known.and_failed(immediate).attempts.saturating_add(1),
             now: shared.clock.now(),
             ..ready.received.clone()
         });
@@ -47,19 +40,8 @@ pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending
             Err(error) => error,
         };
         immediate += 1;
-        match failing::decide(shared, ready, &known, immediate, &error) {
-            Decision::RetryNow => {}
-            Decision::RetryAfter(delay) => {
-                return failing::retry_later_storeless(shared, ready, tried.saturating_add(immediate), delay)
-                    .await;
-            }
-            Decision::ErrorQueue => {
-                let known = Known {
-                    attempts: tried.saturating_add(immediate),
-                    ..known
-                };
-                return error_queue::give_up(shared, ready, &known, &error).await;
-            }
+        if let Some(ending) = failing::fail(shared, &original, &known, immediate, &error).await {
+            return ending;
         }
     }
 }
@@ -79,7 +61,9 @@ async fn storeless_attempt(
     };
     let mut batch = Vec::new();
     for outbound in outbounds {
-        batch.extend(compose::dispatches(shared, cause, outbound)?);
+        batch.extend(guarded("what writes its messages", || {
+            compose::dispatches(shared, cause, outbound)
+        })?);
     }
     pass!(shared, Before SendOutputs);
     let results = send_and_wait(shared, batch).await;
