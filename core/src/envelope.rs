@@ -241,7 +241,7 @@ impl std::error::Error for Unreadable {}
 /// [`Reason::MissingId`], [`Reason::BadId`], [`Reason::TooLarge`], [`Reason::AmbiguousHeader`], [`Reason::BadHeader`].
 pub fn read(incoming: &Incoming, limits: &Limits) -> Result<Envelope, Unreadable> {
     let id = read_id(incoming.id.as_deref())?;
-    if incoming.headers.len() > limits.headers {
+    if has_too_many(&incoming.headers, limits.headers) {
         return Err(Unreadable::new(
             Reason::TooLarge,
             format!("it has more than {} headers", limits.headers),
@@ -300,6 +300,13 @@ fn read_id(bytes: Option<&[u8]>) -> Result<MessageId, Unreadable> {
     let text =
         std::str::from_utf8(bytes).map_err(|_| Unreadable::new(Reason::BadId, "its id is not UTF-8"))?;
     MessageId::new(text).map_err(|fault| Unreadable::new(Reason::BadId, fault.to_string()))
+}
+
+/// Counts what its sender wrote; what the runtime added since must not make a message unreadable.
+fn has_too_many(headers: &[(String, Vec<u8>)], most: usize) -> bool {
+    let most_of_all = most.saturating_add(headers::ADDED.len());
+    let is_counted = |name: &str| !headers::ADDED.contains(&name);
+    headers.len() > most_of_all || headers.iter().filter(|(name, _)| is_counted(name)).count() > most
 }
 
 /// Whether the value has the shape of a W3C `traceparent` (Trace Context, section 3.2): `00-32 hex-16 hex-2 hex`.
@@ -391,6 +398,23 @@ mod tests {
             Reason::TooLarge
         );
         assert_eq!(reason(incoming(&[("a", &vec![b'x'; 1 << 20])])), Reason::TooLarge);
+    }
+
+    #[test]
+    fn when_the_runtime_added_headers_to_a_message_with_as_many_as_are_allowed_it_is_read() {
+        let full: Vec<(String, Vec<u8>)> = (0..64).map(|n| (n.to_string(), Vec::new())).collect();
+        let with = |more: &[&str]| {
+            let more = more.iter().map(|name| ((*name).to_owned(), Vec::new()));
+            let headers = full.iter().cloned().chain(more).collect();
+            let incoming = Incoming {
+                headers,
+                ..incoming(&[])
+            };
+            read(&incoming, &Limits::default()).map_err(|fault| fault.reason())
+        };
+        assert!(with(&headers::ADDED).is_ok());
+        assert_eq!(with(&["one-more"]), Err(Reason::TooLarge));
+        assert_eq!(with(&[headers::GENERATION; 1000]), Err(Reason::TooLarge));
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub const GENERATION: &str = "longhaul.generation";
 pub const REPLAY: &str = "longhaul.replay";
 /// Attempts made so far, for endpoints without a store.
 pub const ATTEMPTS: &str = "longhaul.attempts";
+/// When the message failed first, for endpoints without a store.
+pub const FIRST_FAILURE: &str = "longhaul.first-failure";
+/// How many of the copies before this one were made because nothing took the message yet, and not because it failed.
+pub const PUT_OFF: &str = "longhaul.put-off";
 /// The id of the pending row that an alarm belongs to.
 pub const TIMEOUT_ID: &str = "longhaul.timeout-id";
 /// The token that the row must still have.
@@ -69,6 +73,29 @@ pub const ERROR_FIRST: &str = "longhaul.error.first-failure";
 pub const ERROR_LAST: &str = "longhaul.error.last-failure";
 /// The machine that gave up.
 pub const ERROR_HOST: &str = "longhaul.error.host";
+
+/// What the runtime adds to a message that was sent within its limits: retries, timeouts, the error queue and replays.
+/// These don't count towards [`crate::limits::Limits::headers`].
+pub(crate) const ADDED: [&str; 18] = [
+    GENERATION,
+    REPLAY,
+    ATTEMPTS,
+    FIRST_FAILURE,
+    PUT_OFF,
+    TIMEOUT_ID,
+    TIMEOUT_TOKEN,
+    DUE,
+    ERROR_REASON,
+    ERROR_TEXT,
+    ERROR_CHAIN,
+    ERROR_CLASS,
+    ERROR_ENDPOINT,
+    ERROR_SOURCE,
+    ERROR_ATTEMPTS,
+    ERROR_FIRST,
+    ERROR_LAST,
+    ERROR_HOST,
+];
 
 /// Names and values, sorted by name; each name once.
 ///

@@ -8,7 +8,7 @@
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most headers of a message.
+    /// The most headers of a message; those that retries, timeouts and the error queue add are not counted.
     pub headers: usize,
     /// The longest value (and name) of a header, in bytes.
     pub header_bytes: usize,

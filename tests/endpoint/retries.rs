@@ -1,9 +1,14 @@
 //! G7: a failing message is retried at once, then later, then set aside byte for byte with the reason.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use longhaul::envelope::Incoming;
+use longhaul::handler::Received;
+use longhaul::message::MessageKind;
 use longhaul::prelude::*;
+use longhaul::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
+use longhaul::store::RecordKey;
 
 use crate::world::{Do, Doer, Done, Failing, Ledger, Noter, Watcher, World, command};
 
@@ -268,4 +273,141 @@ fn when_a_suspicious_message_merely_fails_it_is_retried_like_any_other() {
     world.until("it", || doer.monitor.stats().handled == 1);
     assert_eq!(did.len(), 5);
     assert_eq!(world.browse("error").len(), 0);
+}
+
+/// Takes `Do`s as the function says, given how many times it was asked before; notes whether it was the last chance.
+struct Choosy {
+    ledger: Ledger,
+    take: fn(usize) -> HandlerResult<Taken>,
+}
+
+impl StatefulHandler for Choosy {
+    fn name(&self) -> &str {
+        "choosy"
+    }
+
+    fn accepts(&self) -> Vec<Accepts> {
+        vec![Accepts {
+            type_name: Cow::Borrowed(Do::NAME),
+            kind: MessageKind::Command,
+        }]
+    }
+
+    fn keys(&self, _received: &Received) -> HandlerResult<Vec<RecordKey>> {
+        Ok(Vec::new())
+    }
+
+    fn handle(&self, received: &Received, work: Work<'_>) -> HandlerResult<Effects> {
+        let before = self.ledger.len();
+        self.ledger
+            .note(if received.last_chance { "last" } else { "open" });
+        Ok(Effects {
+            outbound: work.outbound,
+            records: Vec::new(),
+            pending: Vec::new(),
+            taken: (self.take)(before)?,
+        })
+    }
+}
+
+fn choosy(world: &World, take: fn(usize) -> HandlerResult<Taken>) -> (crate::world::Running, Ledger) {
+    let asked = Ledger::default();
+    let choosy = Choosy {
+        ledger: asked.clone(),
+        take,
+    };
+    let policy = RetryPolicy {
+        immediate: 0,
+        ..POLICY
+    };
+    let doer = world.start(world.endpoint("doer").stateful(choosy).retries(policy));
+    world.inject("doer", command("m-1", "sweep").into());
+    (doer, asked)
+}
+
+#[test]
+fn when_a_message_was_put_off_it_still_has_all_its_delayed_retries() {
+    let world = World::new();
+    let (doer, asked) = choosy(&world, |before| match before {
+        0..3 => Ok(Taken::Absent),
+        _ => Err(HandlerError::transient("the printer burns")),
+    });
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(doer.monitor.stats().put_off, 3);
+    assert_eq!(doer.monitor.stats().delayed_retries, 3);
+    assert_eq!(asked.len(), 7);
+    let header = |name: &str| {
+        let headers = world.browse("error").remove(0).incoming.headers;
+        headers.into_iter().any(|(have, _)| have == name)
+    };
+    assert!(!header("longhaul.put-off") && !header("longhaul.generation"));
+}
+
+#[test]
+fn when_a_message_failed_for_many_rounds_it_is_still_put_off_when_nothing_takes_it() {
+    let world = World::new();
+    let (doer, asked) = choosy(&world, |before| match before {
+        0..3 => Err(HandlerError::transient("the printer burns")),
+        _ => Ok(Taken::Absent),
+    });
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(world.error_header(0, "longhaul.error.reason"), "not-found");
+    assert_eq!(doer.monitor.stats().put_off, 5);
+    let mut expected = vec!["open"; 8];
+    expected.push("last");
+    assert_eq!(asked.entries(), expected);
+}
+
+#[test]
+fn when_a_message_with_as_many_headers_as_are_allowed_fails_its_retry_is_handled() {
+    for has_store in [true, false] {
+        let world = World::new();
+        let did = Ledger::default();
+        let failing = Failing::new(&did, |_, attempt| match attempt {
+            1..=3 => Err(HandlerError::transient("not yet")),
+            _ => Ok(()),
+        });
+        let doer = if has_store {
+            world.endpoint("doer")
+        } else {
+            world.stateless("doer")
+        };
+        let doer = world.start(doer.idempotent_handler::<Do>(failing).retries(POLICY));
+        let mut full = command("m-1", "sweep");
+        for n in full.headers.len()..64 {
+            full.headers.set(format!("theirs-{n}"), "x");
+        }
+        world.inject("doer", full.into());
+        world.until("it", || doer.monitor.stats().handled == 1);
+        assert_eq!(world.browse("error").len(), 0);
+    }
+}
+
+#[test]
+fn when_a_storeless_endpoint_was_down_for_days_what_fails_then_has_all_its_retries() {
+    let world = World::new();
+    let did = Ledger::default();
+    let failing = Failing::new(&did, |_, _| Err(HandlerError::transient("the printer burns")));
+    let _doer = world.start(
+        world
+            .stateless("doer")
+            .idempotent_handler::<Do>(failing)
+            .retries(POLICY),
+    );
+    let mut late = command("m-1", "sweep");
+    let sent = world.clock.now() - Duration::from_secs(3 * 86_400);
+    late.headers.set("longhaul.time-sent", sent.to_string());
+    let begin = world.clock.now();
+    world.inject("doer", late.into());
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(did.len(), 12);
+    let first = Timestamp::parse(&world.error_header(0, "longhaul.error.first-failure")).expect("a time");
+    assert!(
+        first >= begin && first.since(begin) < Duration::from_secs(5),
+        "{first}"
+    );
+    let last = Timestamp::parse(&world.error_header(0, "longhaul.error.last-failure")).expect("a time");
+    assert!((70..72).contains(&last.since(first).as_secs()), "{first} {last}");
+    let names = world.browse("error").remove(0).incoming.headers;
+    assert!(names.iter().all(|(name, _)| name != "longhaul.first-failure"));
 }

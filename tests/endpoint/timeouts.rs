@@ -212,3 +212,89 @@ fn when_a_hundred_thousand_timeouts_are_due_at_once_all_of_them_fire() {
     world.pass(Duration::from_secs(2 * 3600));
     world.until("all of them", || u64::try_from(fired.len()) == Ok(count));
 }
+
+/// Fails to handle its first alarms as the function says, given how many came before.
+struct Moody(Alarms, fn(usize) -> HandlerResult);
+
+impl StatefulHandler for Moody {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn accepts(&self) -> Vec<Accepts> {
+        self.0.accepts()
+    }
+
+    fn keys(&self, received: &Received) -> HandlerResult<Vec<RecordKey>> {
+        self.0.keys(received)
+    }
+
+    fn handle(&self, received: &Received, work: Work<'_>) -> HandlerResult<Effects> {
+        if work.timeout.is_some() {
+            let before = self.0.0.len();
+            if let Err(error) = (self.1)(before) {
+                self.0.0.note("failed");
+                return Err(error);
+            }
+        }
+        self.0.handle(received, work)
+    }
+}
+
+#[test]
+fn when_a_replayed_timeout_fails_once_more_it_is_retried_and_fires() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let moody = Moody(Alarms(fired.clone()), |before| match before {
+        0 => Err(HandlerError::permanent("no such card")),
+        1 => Err(HandlerError::transient("the printer burns")),
+        _ => Ok(()),
+    });
+    let policy = RetryPolicy {
+        immediate: 0,
+        jitter: false,
+        ..RetryPolicy::machine()
+    };
+    let waker = world.start(world.endpoint("waker").stateful(moody).retries(policy));
+    world.inject("waker", command("m-1", "60").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(world.sizes("waker").parked, 1);
+    let mut replay = world.browse("error").remove(0).incoming;
+    replay
+        .headers
+        .retain(|(name, _)| !name.starts_with("longhaul.error."));
+    replay.headers.push(("longhaul.replay".into(), b"1".to_vec()));
+    world.inject("waker", replay);
+    world.until("it fails again", || fired.len() == 2);
+    world.until("it", || fired.len() == 3);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(rows(&world).len(), 0);
+    assert_eq!(waker.monitor.stats().stale_alarms, 0);
+}
+
+#[test]
+fn when_a_timeout_asked_for_with_as_many_headers_as_are_allowed_fires_it_is_handled() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let moody = Moody(Alarms(fired.clone()), |before| match before {
+        0 => Err(HandlerError::transient("the printer burns")),
+        _ => Ok(()),
+    });
+    let policy = RetryPolicy {
+        immediate: 0,
+        ..RetryPolicy::machine()
+    };
+    let mut limits = longhaul::limits::Limits::default();
+    // What a timeout of this world is written with.
+    limits.headers = 8;
+    let _waker = world.start(
+        world
+            .endpoint("waker")
+            .stateful(moody)
+            .limits(limits)
+            .retries(policy),
+    );
+    world.inject("waker", command("m-1", "60").into());
+    world.until("it", || fired.len() == 2);
+    assert_eq!(world.browse("error").len(), 0);
+}

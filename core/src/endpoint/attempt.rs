@@ -44,7 +44,7 @@ pub(crate) async fn attempt(
 ) -> Attempt {
     let received = Arc::new(Received {
         attempt: known.attempts.saturating_add(1),
-        last_chance: known.generation >= shared.settings.not_yet_rounds,
+        last_chance: known.put_off >= shared.settings.not_yet_rounds,
         now: shared.clock.now(),
         ..ready.received.clone()
     });

@@ -74,9 +74,15 @@ pub(crate) async fn to_error_queue(
     let now = shared.clock.now();
     let mut envelope = original.envelope.clone();
     let headers = &mut envelope.headers;
-    headers.remove(headers::GENERATION);
-    headers.remove(headers::ATTEMPTS);
-    headers.remove(headers::REPLAY);
+    for ours in [
+        headers::GENERATION,
+        headers::PUT_OFF,
+        headers::ATTEMPTS,
+        headers::FIRST_FAILURE,
+        headers::REPLAY,
+    ] {
+        headers.remove(ours);
+    }
     headers.set(headers::ERROR_REASON, error.reason().as_str());
     headers.set(headers::ERROR_CLASS, error.class().as_str());
     headers.set(headers::ERROR_TEXT, clip(&error.to_string()));

@@ -100,7 +100,7 @@ fn decide(
     // Without a store there is no generation: the attempts stand for the rounds.
     let per_round = shared.settings.retries.immediate.saturating_add(1);
     let delayed = if shared.store.is_some() {
-        known.generation
+        known.generation - known.put_off
     } else {
         known.attempts / per_round
     };
@@ -133,7 +133,7 @@ pub(crate) async fn put_off(
     original: &Original<'_>,
     known: &Known,
 ) -> Ending {
-    if known.generation >= shared.settings.not_yet_rounds {
+    if known.put_off >= shared.settings.not_yet_rounds {
         let text = format!(
             "handle the message: there is nothing that {} is for, and nothing came in time",
             original.type_name
@@ -145,9 +145,13 @@ pub(crate) async fn put_off(
     let delay = shared
         .waits
         .again
-        .saturating_mul(1u32.checked_shl(known.generation).unwrap_or(u32::MAX))
+        .saturating_mul(1u32.checked_shl(known.put_off).unwrap_or(u32::MAX))
         .min(shared.waits.again.saturating_mul(3600));
-    schedule(shared, store, original, known, delay).await
+    let known = Known {
+        put_off: known.put_off.saturating_add(1),
+        ..*known
+    };
+    schedule(shared, store, original, &known, delay).await
 }
 
 /// Schedules another attempt in one commit with the attempts made.
@@ -173,7 +177,7 @@ async fn schedule(
             since: known.since.unwrap_or(now),
         }
     };
-    let row = copy(shared, original.envelope, now, delay, generation);
+    let row = copy(shared, original.envelope, now, delay, generation, known.put_off);
     let entry = Entry::of_row(&row);
     shared.relay.look_at(row.attention);
     let mut work = UnitOfWork::default();
@@ -206,9 +210,11 @@ fn copy(
     now: Timestamp,
     delay: Duration,
     generation: u32,
+    put_off: u32,
 ) -> PendingRow {
     let mut envelope = envelope.clone();
     envelope.headers.set(headers::GENERATION, generation.to_string());
+    envelope.headers.set(headers::PUT_OFF, put_off.to_string());
     envelope.headers.remove(headers::REPLAY);
     envelope.native = None;
     let due = now + delay;
@@ -237,11 +243,11 @@ async fn retry_later_storeless(
     shared.counters.delayed_retries.one();
     let mut envelope = original.envelope.clone();
     envelope.native = None;
-    envelope
-        .headers
-        .set(headers::ATTEMPTS, known.attempts.to_string());
-    let delay = delay.min(shared.longest_delay());
-    let due = Some(shared.clock.now() + delay);
+    let now = shared.clock.now();
+    let (attempts, since) = (known.attempts.to_string(), known.since.unwrap_or(now));
+    envelope.headers.set(headers::ATTEMPTS, attempts);
+    envelope.headers.set(headers::FIRST_FAILURE, since.to_string());
+    let due = Some(now + delay.min(shared.longest_delay()));
     let retry = Dispatch {
         envelope,
         to: Destination::Queue(shared.name.clone()),

@@ -34,17 +34,17 @@ pub(crate) fn gate(shared: &Shared, original: &Original<'_>, inbox: Option<Inbox
     let generation = original.envelope.number(headers::GENERATION).unwrap_or(0);
     match inbox {
         None => Gate::Open(Known::default()),
-        Some(_) if mutated!(InboxIgnored) => Gate::Open(Known::from_state(inbox)),
+        Some(_) if mutated!(InboxIgnored) => Gate::Open(Known::stored(original.envelope, inbox)),
         Some(InboxState::Done) => Gate::Duplicate,
         Some(InboxState::Failed { .. }) if !original.is_replayed() => Gate::Duplicate,
-        Some(InboxState::Failed { .. }) => Gate::Open(Known::from_state(inbox)),
+        Some(InboxState::Failed { .. }) => Gate::Open(Known::stored(original.envelope, inbox)),
         Some(InboxState::Scheduled {
             generation: counts, ..
         }) => {
             if generation < u64::from(counts) {
                 Gate::Duplicate
             } else {
-                Gate::Open(Known::from_state(inbox))
+                Gate::Open(Known::stored(original.envelope, inbox))
             }
         }
         Some(InboxState::Started {
@@ -55,11 +55,11 @@ pub(crate) fn gate(shared: &Shared, original: &Original<'_>, inbox: Option<Inbox
             if generation < u64::from(counts) {
                 Gate::Duplicate
             } else if shared.begun.is_ours(original.id(), inbox) {
-                Gate::Open(Known::from_state(inbox))
+                Gate::Open(Known::stored(original.envelope, inbox))
             } else {
                 Gate::Killer(Known {
                     attempts: attempts + 1,
-                    ..Known::from_state(inbox)
+                    ..Known::stored(original.envelope, inbox)
                 })
             }
         }

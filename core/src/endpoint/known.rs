@@ -12,6 +12,8 @@ pub(crate) struct Known {
     pub(crate) state: Option<InboxState>,
     /// The copy that counts: as many delayed rounds are behind it.
     pub(crate) generation: u32,
+    /// How many of these rounds it was only put off for, because nothing took it yet.
+    pub(crate) put_off: u32,
     /// Attempts that failed.
     pub(crate) attempts: u32,
     /// When it failed first.
@@ -22,9 +24,10 @@ impl Known {
     /// What a message says of itself, where nothing is stored.
     pub(crate) fn storeless(envelope: &Envelope) -> Self {
         let attempts = envelope.number(headers::ATTEMPTS).unwrap_or(0);
+        let first_failure = envelope.headers.get(headers::FIRST_FAILURE);
         Self {
             attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-            since: envelope.time_sent(),
+            since: first_failure.and_then(|text| Timestamp::parse(text).ok()),
             ..Self::default()
         }
     }
@@ -37,7 +40,8 @@ impl Known {
         }
     }
 
-    pub(crate) fn from_state(state: Option<InboxState>) -> Self {
+    /// What the inbox says, and the copy that counts.
+    pub(crate) fn stored(envelope: &Envelope, state: Option<InboxState>) -> Self {
         match state {
             Some(
                 InboxState::Scheduled {
@@ -53,6 +57,7 @@ impl Known {
             ) => Self {
                 state,
                 generation,
+                put_off: put_off(envelope).min(generation),
                 attempts,
                 since: Some(since),
             },
@@ -63,4 +68,9 @@ impl Known {
             },
         }
     }
+}
+
+fn put_off(envelope: &Envelope) -> u32 {
+    let rounds = envelope.number(headers::PUT_OFF).unwrap_or(0);
+    u32::try_from(rounds).unwrap_or(u32::MAX)
 }

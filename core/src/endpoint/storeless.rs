@@ -24,7 +24,7 @@ pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending
         return error_queue::give_up(shared, &ready.original(), &Known::default(), &error).await;
     }
     let original = ready.original();
-    let known = Known::storeless(original.envelope);
+    let mut known = Known::storeless(original.envelope);
     let mut immediate = 0;
     loop {
         let received = Arc::new(Received {
@@ -40,6 +40,7 @@ pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending
             Err(error) => error,
         };
         immediate += 1;
+        known.since.get_or_insert(received.now);
         if let Some(ending) = failing::fail(shared, &original, &known, immediate, &error).await {
             return ending;
         }
