@@ -127,7 +127,7 @@ pub enum Mutant {
     NewIdOnResend,
     /// An alarm counts before its timeout is due.
     AlarmTooEarly,
-    /// What was done first is undone first (of the sagas).
+    /// What was done first is undone first (of what is built on it).
     UndoneForward,
     /// The version that was read is not compared when a record is written (of a store).
     VersionIgnored,

@@ -221,11 +221,6 @@ fn run_all(
             Taken::Absent => {}
         }
         work.records.extend(effects.records);
-        for change in &effects.pending {
-            if let PendingChange::Move { attention, .. } = change {
-                shared.relay.look_at(*attention);
-            }
-        }
         work.pending.extend(effects.pending);
         rows.extend(composed(shared, cause, effects.outbound)?);
     }

@@ -359,10 +359,22 @@ async fn prepare(shared: &Shared) -> Result<(), EndpointError> {
         )
     })?;
     prepared.map_err(|error| EndpointError::new(EndpointErrorKind::Transport, error.to_string()))?;
+    let is_declared = shared.settings.declare == Declare::Declare;
     for gone in &retired {
-        tracing::info!(event = %gone.event, "no longer subscribed to");
+        let (event, queue) = (&gone.event, &gone.queue);
+        if is_declared {
+            tracing::info!(%event, "no longer subscribed to");
+        } else {
+            tracing::warn!(
+                %event, %queue,
+                "the queue is still subscribed to an event that nothing handles: remove the subscription, or start once with `Declare::Declare`"
+            );
+        }
     }
-    manifest::save(shared, had, wanted).await
+    // What nobody has removed must not be forgotten.
+    let kept = if is_declared { Vec::new() } else { retired };
+    let bound = wanted.into_iter().chain(kept).collect();
+    manifest::save(shared, had, bound).await
 }
 
 /// How the endpoint consumes its queue: alone, where its store belongs to one process.

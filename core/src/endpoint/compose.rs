@@ -242,7 +242,7 @@ fn finish(shared: &Shared, mut envelope: Envelope) -> HandlerResult<Envelope> {
     Ok(envelope)
 }
 
-/// Prepares new rows for a commit: says when the relay must look at each, and which of them to send from memory.
+/// Prepares new rows for a commit: says which of them to send from memory, and when the relay must look at the others.
 pub(crate) fn entries(shared: &Shared, now: Timestamp, rows: &mut [PendingRow]) -> Vec<Entry> {
     let longest = shared.longest_delay();
     let mut entries = Vec::with_capacity(rows.len());
@@ -252,7 +252,6 @@ pub(crate) fn entries(shared: &Shared, now: Timestamp, rows: &mut [PendingRow]) 
             Some(due) if due.since(now) > longest => row.attention = due - longest,
             _ => entries.push(Entry::of_row(row)),
         }
-        shared.relay.look_at(row.attention);
     }
     entries
 }

@@ -1,6 +1,6 @@
 //! Sends what was committed, from memory, in batches that overlap.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
 
-use crate::clock::{Timestamp, within};
+use crate::clock::{Clock, Timestamp, within};
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::shared::Shared;
 use crate::ids::{MessageId, derived_message_id};
@@ -109,13 +109,21 @@ pub(crate) struct DispatchQueue {
 struct QueueState {
     waiting: VecDeque<Entry>,
     under_way: usize,
-    /// Rows that were refused and not sent since.
-    refused: HashSet<MessageId>,
+    /// The rows among these, with their tokens.
+    rows: HashSet<(MessageId, u64)>,
+    /// Rows that were refused and not sent since, each until it must have been tried again: a timeout may fire meanwhile,
+    /// or be cancelled, or another process may send the row.
+    refused: BTreeMap<MessageId, Timestamp>,
 }
 
 impl QueueState {
     fn moving(&self) -> usize {
         self.waiting.len() + self.under_way
+    }
+
+    fn backlog(&mut self, now: Timestamp) -> usize {
+        self.refused.retain(|_, until| *until > now);
+        self.moving() + self.refused.len()
     }
 }
 
@@ -125,20 +133,38 @@ impl DispatchQueue {
     }
 
     pub(crate) fn push(&self, entries: impl IntoIterator<Item = Entry>) {
-        self.lock().waiting.extend(entries);
+        let mut state = self.lock();
+        for entry in entries {
+            if let Some(mark) = &entry.mark {
+                state.rows.insert((mark.id.clone(), mark.token));
+            }
+            state.waiting.push_back(entry);
+        }
+        drop(state);
         self.notify.notify_one();
     }
 
+    /// Whether the row waits or is under way as it is.
+    pub(crate) fn has(&self, row: &PendingRow) -> bool {
+        self.lock().rows.contains(&(row.id.clone(), row.token))
+    }
+
     /// How much is committed and not yet sent, as far as this process knows.
-    pub(crate) fn backlog(&self) -> usize {
-        let state = self.lock();
-        state.moving() + state.refused.len()
+    pub(crate) fn backlog(&self, now: Timestamp) -> usize {
+        self.lock().backlog(now)
     }
 
     /// Resolves when the backlog is below `limit`.
-    pub(crate) async fn backlog_below(&self, limit: usize) {
-        self.wait_until(|state| state.moving() + state.refused.len() < limit.max(1))
-            .await;
+    pub(crate) async fn backlog_below(&self, limit: usize, clock: &dyn Clock, patience: Duration) {
+        // Nobody tells when what was refused no longer counts.
+        while within(
+            clock,
+            patience,
+            self.wait_until(|state| state.backlog(clock.now()) < limit.max(1)),
+        )
+        .await
+        .is_none()
+        {}
     }
 
     /// Resolves when less than `limit` waits or is under way, whatever was refused.
@@ -146,20 +172,20 @@ impl DispatchQueue {
         self.wait_until(|state| state.moving() < limit.max(1)).await;
     }
 
-    async fn wait_until(&self, met: impl Fn(&QueueState) -> bool) {
+    async fn wait_until(&self, met: impl Fn(&mut QueueState) -> bool) {
         loop {
             let mut drained = pin!(self.drained.notified());
             // Listening begins before the look, so that nothing that happens in between is missed.
             drained.as_mut().enable();
-            if met(&self.lock()) {
+            if met(&mut self.lock()) {
                 return;
             }
             drained.await;
         }
     }
 
-    fn refuse(&self, id: &MessageId) {
-        self.lock().refused.insert(id.clone());
+    fn refuse(&self, id: &MessageId, until: Timestamp) {
+        self.lock().refused.insert(id.clone(), until);
     }
 
     fn forgive(&self, id: &MessageId) {
@@ -173,8 +199,13 @@ impl DispatchQueue {
         state.waiting.drain(..most).collect()
     }
 
-    fn finished(&self, count: usize) {
-        self.lock().under_way -= count;
+    fn finished(&self, rows: Vec<(MessageId, u64)>, count: usize) {
+        let mut state = self.lock();
+        state.under_way -= count;
+        for row in rows {
+            state.rows.remove(&row);
+        }
+        drop(state);
         self.drained.notify_waiters();
     }
 }
@@ -206,6 +237,8 @@ async fn send(shared: &Shared, batch: Vec<Entry>) {
         .into_iter()
         .map(|entry| (entry.dispatch, (entry.mark, entry.done)))
         .unzip();
+    let rows = rest.iter().filter_map(|(mark, _)| mark.as_ref());
+    let rows: Vec<_> = rows.map(|mark| (mark.id.clone(), mark.token)).collect();
     if mutated!(MarkBeforeConfirm) {
         for (mark, _) in &rest {
             mark.iter()
@@ -242,7 +275,7 @@ async fn send(shared: &Shared, batch: Vec<Entry>) {
             drop(done.send(result));
         }
     }
-    shared.queue.finished(count);
+    shared.queue.finished(rows, count);
     pass!(shared, After NoteAnswers);
 }
 
@@ -267,8 +300,8 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
             let Some(mark) = mark else { return };
             shared.marks.add(if error.is_retryable() || error.kind() == TransportErrorKind::Closed {
                 let attention = now + backoff(shared, error.kind());
-                shared.queue.refuse(&mark.id);
-                shared.relay.look_at(attention);
+                // The relay has looked at it by then, and a claim that failed has ended.
+                shared.queue.refuse(&mark.id, attention + shared.waits.lease * 2);
                 PendingChange::Defer { id: mark.id, attention }
             } else {
                 shared.counters.parked.one();
@@ -284,7 +317,6 @@ fn confirmed(shared: &Shared, mark: Mark) -> PendingChange {
     match (mark.kind, mark.due) {
         (PendingKind::Timeout, Some(due)) => {
             let attention = due + shared.settings.grace;
-            shared.relay.look_at(attention);
             PendingChange::AlarmSent {
                 id: mark.id,
                 token: mark.token,

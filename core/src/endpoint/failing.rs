@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::endpoint::arrival::{Original, Ready};
-use crate::endpoint::dispatcher::{Entry, send_and_wait};
+use crate::endpoint::compose;
+use crate::endpoint::dispatcher::send_and_wait;
 use crate::endpoint::error_queue;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
@@ -178,8 +179,8 @@ async fn schedule(
         }
     };
     let row = copy(shared, original.envelope, now, delay, generation, known.put_off);
-    let entry = Entry::of_row(&row);
-    shared.relay.look_at(row.attention);
+    let mut row = [row];
+    let entries = compose::entries(shared, now, &mut row);
     let mut work = UnitOfWork::default();
     work.inbox.push(InboxChange {
         id: original.id().clone(),
@@ -187,13 +188,14 @@ async fn schedule(
         next: Some(next),
         at: now,
     });
-    work.pending.push(PendingChange::Add(Box::new(row)));
+    work.pending
+        .extend(row.map(|row| PendingChange::Add(Box::new(row))));
     pass!(shared, Before ScheduleRetry);
     let committed = shared.commit(store, work).await;
     pass!(shared, After ScheduleRetry);
     match committed {
         Ok(()) => {
-            shared.queue.push([entry]);
+            shared.queue.push(entries);
             Ending::Settled
         }
         Err(error) => {

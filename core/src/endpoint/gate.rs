@@ -119,6 +119,5 @@ pub(crate) fn alarm_that_does_not_count(
         id: row.id.clone(),
         attention,
     });
-    shared.relay.look_at(attention);
     Some(Ending::Settled)
 }

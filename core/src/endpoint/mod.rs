@@ -123,7 +123,7 @@ impl Monitor {
     /// Committed messages that are not yet at the broker, as far as this process knows.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.shared.queue.backlog()
+        self.shared.queue.backlog(self.shared.clock.now())
     }
 }
 

@@ -14,31 +14,51 @@ use crate::store::{PendingChange, PendingKind, PendingRow, Store};
 /// When the relay must look next.
 #[derive(Debug, Default)]
 pub(crate) struct RelaySignal {
-    next: Mutex<Option<Timestamp>>,
+    state: Mutex<Looks>,
     notify: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Looks {
+    next: Option<Timestamp>,
+    /// Until then a commit of unknown outcome may bring rows that were not there at the last look.
+    doubtful: Option<Timestamp>,
+}
+
 impl RelaySignal {
-    fn lock(&self) -> MutexGuard<'_, Option<Timestamp>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Looks> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes sure that the relay looks at `at` or before.
     pub(crate) fn look_at(&self, at: Timestamp) {
-        let mut next = self.lock();
-        if next.is_none_or(|have| at < have) {
-            *next = Some(at);
+        let mut looks = self.lock();
+        if looks.next.is_none_or(|have| at < have) {
+            looks.next = Some(at);
             self.notify.notify_one();
         }
     }
 
+    /// Makes sure that the relay looks from time to time until `at`.
+    pub(crate) fn doubt_until(&self, at: Timestamp) {
+        let mut looks = self.lock();
+        looks.doubtful = looks.doubtful.max(Some(at));
+    }
+
     fn reset(&self) {
-        *self.lock() = None;
+        self.lock().next = None;
+    }
+
+    /// Whether rows may have come that nobody told of.
+    fn is_in_doubt(&self, now: Timestamp) -> bool {
+        let mut looks = self.lock();
+        looks.doubtful = looks.doubtful.filter(|until| *until > now);
+        looks.doubtful.is_some()
     }
 
     async fn wait(&self, shared: &Shared) {
         loop {
-            let next = *self.lock();
+            let next = self.lock().next;
             let now = shared.clock.now();
             match next {
                 Some(at) if at <= now => return,
@@ -73,6 +93,10 @@ pub(crate) async fn relay(shared: &Shared, fire: &tokio::sync::mpsc::Sender<Over
             shared
                 .relay
                 .look_at(shared.clock.now() + shared.settings.poll_interval);
+        }
+        let now = shared.clock.now();
+        if shared.relay.is_in_doubt(now) {
+            shared.relay.look_at(now + shared.waits.young);
         }
         // Purging has no row that would wake the relay.
         shared.relay.look_at(purge_at);
@@ -129,7 +153,6 @@ async fn relay_row(
     if due.since(now) > longest {
         // Too far for the broker: look again when the rest fits.
         let attention = due - longest;
-        shared.relay.look_at(attention);
         shared.marks.add(PendingChange::Defer {
             id: row.id,
             attention,
@@ -142,6 +165,10 @@ async fn relay_row(
         drop(fire.send(row).await);
         pass!(shared, After FireOverdue);
     } else {
+        if shared.queue.has(&row) {
+            // It waits for a slow broker; the claim ends by itself.
+            return;
+        }
         pass!(shared, Before RelayRow);
         let entry = Entry::of_row(&row);
         shared.queue.push([if mutated!(NewIdOnResend) {

@@ -83,13 +83,19 @@ impl Intake<'_> {
         let mut in_flight = FuturesUnordered::new();
         let mut suspicious: Option<Arrival> = None;
         let mut alone = false;
+        let most_taken = usize::from(shared.settings.prefetch).max(shared.settings.concurrency);
         let end = loop {
             alone &= !in_flight.is_empty();
             if let Some(arrival) = suspicious.take_if(|_| in_flight.is_empty()) {
                 in_flight.push(begin(shared, arrival));
                 alone = true;
             }
-            let room = suspicious.is_none() && !alone && in_flight.len() < shared.settings.concurrency;
+            // Messages that wait in line for their key leave their place to others, up to what the broker hands out.
+            let handled = in_flight.len().saturating_sub(shared.locks.waiting());
+            let room = suspicious.is_none()
+                && !alone
+                && handled < shared.settings.concurrency
+                && in_flight.len() < most_taken;
             let arrival = tokio::select! {
                 biased;
                 () = &mut stop => break End::Asked,
@@ -136,7 +142,11 @@ fn begin(shared: &Arc<Shared>, arrival: Arrival) -> impl Future<Output = ()> {
 
 async fn take(shared: &Shared, receiver: &mut Option<Box<dyn Receiver>>) -> Result<Delivery, TransportError> {
     // A backlog of unsent messages stops the intake before it grows without bound.
-    shared.queue.backlog_below(shared.settings.backlog).await;
+    let limit = shared.settings.backlog;
+    shared
+        .queue
+        .backlog_below(limit, &*shared.clock, shared.waits.lease)
+        .await;
     match receiver {
         Some(receiver) => receiver.receive().await,
         None => std::future::pending().await,

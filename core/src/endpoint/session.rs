@@ -114,7 +114,7 @@ impl Batch {
             let batch = compose::dispatches(shared, cause, self.outbound).map_err(refused)?;
             return send_now(shared, &batch).await;
         };
-        if shared.queue.backlog() >= shared.settings.backlog {
+        if shared.queue.backlog(now) >= shared.settings.backlog {
             return Err(EndpointError::new(
                 EndpointErrorKind::Store,
                 "send the message: too many messages wait for the broker already; try again later",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::address::{Address, EndpointName};
-use crate::clock::{Clock, within};
+use crate::clock::{Clock, Timestamp, within};
 use crate::codec::Codec;
 use crate::endpoint::EndpointError;
 use crate::endpoint::begun::Begun;
@@ -20,7 +20,7 @@ use crate::endpoint::settings::{Settings, Waits};
 use crate::endpoint::stats::Counters;
 use crate::ids::Randomness;
 use crate::pipeline::PipelineStep;
-use crate::store::{LoadRequest, Loaded, Store, StoreError, StoreErrorKind, UnitOfWork};
+use crate::store::{LoadRequest, Loaded, PendingChange, Store, StoreError, StoreErrorKind, UnitOfWork};
 use crate::transport::Transport;
 
 /// Everything that handling, dispatching and relaying need.
@@ -77,9 +77,20 @@ impl Shared {
         let own = work.pending.len();
         work.pending.extend(self.marks.take());
         let marks = work.pending[own..].to_vec();
+        let look = Look {
+            shared: self,
+            at: earliest_attention(&work.pending),
+        };
         let answer = within(&*self.clock, self.settings.call_limit, store.commit(work)).await;
         let result = self.watch(answer.unwrap_or_else(|| Err(too_slow(StoreErrorKind::Unknown, "commit"))));
-        if result.is_err() {
+        drop(look);
+        if let Err(error) = &result {
+            if error.kind() == StoreErrorKind::Unknown {
+                // It may still be on its way, with rows that nobody sends from memory.
+                let now = self.clock.now();
+                self.relay.doubt_until(now + self.waits.lease);
+                self.relay.look_at(now);
+            }
             self.marks.put_back(marks);
         }
         result
@@ -94,6 +105,36 @@ impl Shared {
         }
         result
     }
+}
+
+/// Has the relay look when a commit is over, however it ends: rows are seen only then. Also when nobody waits for it any
+/// more, since what was begun may still be committed.
+struct Look<'a> {
+    shared: &'a Shared,
+    at: Option<Timestamp>,
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        if let Some(at) = self.at {
+            self.shared.relay.look_at(at);
+        }
+    }
+}
+
+/// When the first of the rows that these changes touch wants to be looked at.
+fn earliest_attention(changes: &[PendingChange]) -> Option<Timestamp> {
+    let attentions = changes.iter().filter_map(|change| match change {
+        PendingChange::Add(row) => Some(row.attention),
+        PendingChange::AlarmSent { attention, .. }
+        | PendingChange::Defer { attention, .. }
+        | PendingChange::Move { attention, .. } => Some(*attention),
+        PendingChange::Sent(_)
+        | PendingChange::Fire { .. }
+        | PendingChange::Cancel(_)
+        | PendingChange::Park { .. } => None,
+    });
+    attentions.min()
 }
 
 fn too_slow(kind: StoreErrorKind, what: &str) -> StoreError {
