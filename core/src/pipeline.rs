@@ -6,7 +6,8 @@ use crate::handler::HandlerResult;
 /// Looks at, checks or changes messages before they are handled and after they are recorded: signatures, tenants,
 /// tracing, ordering keys. Object safe; steps run in the order in which they were added, on the way out in reverse.
 ///
-/// A step is synchronous and repeatable: a retry passes it again, and must come out the same.
+/// A step is synchronous and repeatable: a retry passes it again, and must come out the same. It leaves the id as it is.
+/// What is retried, and what goes to the error queue, is the message as it came, before any step.
 ///
 /// ```
 /// use longhaul_core::envelope::Envelope;
@@ -33,7 +34,7 @@ pub trait PipelineStep: std::fmt::Debug + Send + Sync + 'static {
     /// A message that came in and was read.
     ///
     /// # Errors
-    /// Treated as if the handler had failed with it.
+    /// Treated as if the handler had failed with it: retried where its class says so, then set aside. So is a panic.
     fn incoming(&self, envelope: &mut Envelope) -> HandlerResult {
         let _ = envelope;
         Ok(())
@@ -42,7 +43,7 @@ pub trait PipelineStep: std::fmt::Debug + Send + Sync + 'static {
     /// A message that is about to be committed and sent.
     ///
     /// # Errors
-    /// Treated as if the handler had failed with it.
+    /// Treated as if the handler had failed with it; so is a panic. A session reports it to who sends.
     fn outgoing(&self, envelope: &mut Envelope) -> HandlerResult {
         let _ = envelope;
         Ok(())

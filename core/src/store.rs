@@ -367,7 +367,8 @@ pub struct Claimed {
 /// How durable a commit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// Gone with the process.
+    /// Gone with the process. The endpoint acknowledges a message only when the broker has all that its handling sent; what
+    /// is due beyond the broker's longest delay is nowhere else, and is gone too.
     Memory,
     /// Survives the end of the process.
     Process,

@@ -19,44 +19,56 @@ use longhaul::transport::{
 };
 use tokio::sync::watch;
 
-type OnLoad = fn(&LoadRequest) -> Option<StoreErrorKind>;
-type OnCommit = fn(&UnitOfWork) -> Option<StoreErrorKind>;
+/// Says of a call whether it fails, and how.
+type Fault<A> = fn(&A) -> Option<StoreErrorKind>;
+
+/// A fault, and how often it still comes.
+struct Planned<A>(Mutex<Option<(Fault<A>, usize)>>);
+
+impl<A> Default for Planned<A> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<A> Planned<A> {
+    fn plan(&self, planned: Option<(Fault<A>, usize)>) {
+        *self.0.lock().expect("not poisoned") = planned;
+    }
+
+    fn check(&self, asked: &A) -> Result<(), StoreError> {
+        let mut planned = self.0.lock().expect("not poisoned");
+        let Some((fault, left)) = planned.as_mut().filter(|(_, left)| *left > 0) else {
+            return Ok(());
+        };
+        let Some(kind) = fault(asked) else {
+            return Ok(());
+        };
+        *left -= 1;
+        Err(StoreError::new(kind, "do as told: the test says so"))
+    }
+}
 
 /// What fails, and how often it still does.
 #[derive(Clone, Default)]
 pub(crate) struct Faults {
-    load: Arc<Mutex<Option<(OnLoad, usize)>>>,
-    commit: Arc<Mutex<Option<(OnCommit, usize)>>>,
+    load: Arc<Planned<LoadRequest>>,
+    commit: Arc<Planned<UnitOfWork>>,
 }
 
 impl Faults {
-    pub(crate) fn fail_loads(&self, times: usize, fault: OnLoad) {
-        *self.load.lock().expect("not poisoned") = Some((fault, times));
+    pub(crate) fn fail_loads(&self, times: usize, fault: Fault<LoadRequest>) {
+        self.load.plan(Some((fault, times)));
     }
 
-    pub(crate) fn fail_commits(&self, times: usize, fault: OnCommit) {
-        *self.commit.lock().expect("not poisoned") = Some((fault, times));
+    pub(crate) fn fail_commits(&self, times: usize, fault: Fault<UnitOfWork>) {
+        self.commit.plan(Some((fault, times)));
     }
 
     pub(crate) fn heal(&self) {
-        *self.load.lock().expect("not poisoned") = None;
-        *self.commit.lock().expect("not poisoned") = None;
+        self.load.plan(None);
+        self.commit.plan(None);
     }
-}
-
-fn fault<A: ?Sized>(
-    planned: &Mutex<Option<(fn(&A) -> Option<StoreErrorKind>, usize)>>,
-    asked: &A,
-) -> Result<(), StoreError> {
-    let mut planned = planned.lock().expect("not poisoned");
-    let Some((fault, left)) = planned.as_mut().filter(|(_, left)| *left > 0) else {
-        return Ok(());
-    };
-    let Some(kind) = fault(asked) else {
-        return Ok(());
-    };
-    *left -= 1;
-    Err(StoreError::new(kind, "do as told: the test says so"))
 }
 
 /// Whether the unit says that a message is handled.
@@ -102,12 +114,12 @@ impl fmt::Debug for FaultyStore {
 #[async_trait]
 impl Store for FaultyStore {
     async fn load(&self, request: &LoadRequest) -> Result<Loaded, StoreError> {
-        fault(&self.faults.load, request)?;
+        self.faults.load.check(request)?;
         self.store.load(request).await
     }
 
     async fn commit(&self, work: UnitOfWork) -> Result<(), StoreError> {
-        fault(&self.faults.commit, &work)?;
+        self.faults.commit.check(&work)?;
         self.store.commit(work).await
     }
 

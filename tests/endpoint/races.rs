@@ -182,3 +182,47 @@ fn when_the_right_to_settle_a_suspicious_message_is_lost_it_comes_again_and_is_h
     world.until("it", || doer.monitor.stats().handled == 1);
     assert_eq!(world.browse("error").len(), 0);
 }
+
+/// Passes a command on.
+struct Forwarder(Ledger);
+
+impl Handler<Done> for Forwarder {
+    async fn handle(&self, event: Done, ctx: &mut Context) -> HandlerResult {
+        self.0.note(&event.what);
+        ctx.send(Do { what: event.what });
+        Ok(())
+    }
+}
+
+#[test]
+fn when_the_store_does_not_last_nothing_is_acknowledged_before_its_outputs_are_sent() {
+    let world = World::new();
+    let (did, passed_on) = (Ledger::default(), Ledger::default());
+    let broker = Revoking::new(&world.broker);
+    let forwarder = world
+        .stateless("forwarder")
+        .transport(broker.clone())
+        .persistence(Memory::new())
+        .handler::<Done>(Forwarder(passed_on.clone()))
+        .route::<Do>("doer");
+    let forwarder = world.start(forwarder);
+    let client = world.start(world.stateless("client"));
+    world
+        .run(client.session.publish(Done { what: "sweep".into() }))
+        .expect("published");
+    world.until("an attempt to send", || {
+        forwarder.monitor.stats().send_failures >= 1
+    });
+    assert_eq!(broker.acknowledged(), 0);
+    // The connection drops, and the message comes again: its outputs are still only in memory.
+    broker.revoke();
+    world.until("it again", || forwarder.monitor.stats().received >= 2);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(broker.acknowledged(), 0, "the doer has nothing yet");
+    let _doer = world.start(world.endpoint("doer").handler::<Do>(Noter(did.clone())));
+    world.until("the command", || did.len() == 1);
+    world.until("the acknowledgement", || broker.acknowledged() == 1);
+    world.pass(Duration::from_secs(60));
+    assert_eq!((did.len(), passed_on.len()), (1, 1));
+    assert_eq!(world.browse("forwarder").len(), 0);
+}

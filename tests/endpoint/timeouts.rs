@@ -284,9 +284,11 @@ fn when_a_timeout_asked_for_with_as_many_headers_as_are_allowed_fires_it_is_hand
         immediate: 0,
         ..RetryPolicy::machine()
     };
-    let mut limits = longhaul::limits::Limits::default();
-    // What a timeout of this world is written with.
-    limits.headers = 8;
+    let limits = longhaul::limits::Limits {
+        // What a timeout of this world is written with.
+        headers: 8,
+        ..longhaul::limits::Limits::default()
+    };
     let _waker = world.start(
         world
             .endpoint("waker")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use crate::clock::within;
+use crate::clock::{Timestamp, within};
 use crate::endpoint::arrival::Ready;
 use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::dispatcher::send_rows_and_wait;
@@ -20,6 +20,7 @@ use crate::stateful::{Taken, Work};
 use crate::store::{
     InboxChange, InboxState, Loaded, PendingChange, PendingRow, Store, StoreError, StoreErrorKind, UnitOfWork,
 };
+use crate::transport::{TransportError, TransportErrorKind};
 
 /// What became of one attempt.
 pub(crate) enum Attempt {
@@ -82,7 +83,13 @@ pub(crate) async fn attempt(
     }
     let entries = compose::entries(shared, received.now, &mut rows);
     let durable = shared.is_durable();
-    let waits = if durable { Vec::new() } else { rows.clone() };
+    let waits = if durable {
+        Vec::new()
+    } else {
+        within_reach(shared, received.now, &rows)
+    };
+    // Before the commit: cut short in the middle of it, nobody is left to say so.
+    shared.unsent.add(ready.id(), waits.iter().map(|row| &row.id));
     work.pending
         .extend(rows.into_iter().map(|row| PendingChange::Add(Box::new(row))));
     pass!(shared, Before Commit);
@@ -92,16 +99,8 @@ pub(crate) async fn attempt(
         shared.commit(store, work).await
     };
     pass!(shared, After Commit);
-    match committed {
-        Ok(()) => {}
-        // After an unknown outcome the inbox is the witness.
-        Err(error) if matches!(error.kind(), StoreErrorKind::Conflict | StoreErrorKind::Unknown) => {
-            return Attempt::Again;
-        }
-        Err(error) if error.kind() == StoreErrorKind::Refused => {
-            return Attempt::Failed(HandlerError::permanent(&error).with_reason(Reason::Unsendable));
-        }
-        Err(error) => return Attempt::Stuck(error),
+    if let Err(error) = committed {
+        return not_committed(shared, ready, error);
     }
     shared.counters.handled.one();
     if durable {
@@ -116,6 +115,18 @@ pub(crate) async fn attempt(
     Attempt::Committed
 }
 
+fn not_committed(shared: &Shared, ready: &Ready<'_>, error: StoreError) -> Attempt {
+    match error.kind() {
+        // After an unknown outcome the inbox is the witness.
+        StoreErrorKind::Conflict | StoreErrorKind::Unknown => Attempt::Again,
+        StoreErrorKind::Refused => {
+            shared.unsent.forget(ready.id());
+            Attempt::Failed(HandlerError::permanent(&error).with_reason(Reason::Unsendable))
+        }
+        _ => Attempt::Stuck(error),
+    }
+}
+
 /// What must never be done: only a mutant does.
 async fn commit_apart(shared: &Shared, store: &dyn Store, mut work: UnitOfWork) -> Result<(), StoreError> {
     let inbox = UnitOfWork {
@@ -126,17 +137,22 @@ async fn commit_apart(shared: &Shared, store: &dyn Store, mut work: UnitOfWork) 
     shared.commit(store, inbox).await
 }
 
+/// What the broker can have by now: rows due beyond its longest delay are in the store only, and a store that does not last
+/// loses them with the process.
+fn within_reach(shared: &Shared, now: Timestamp, rows: &[PendingRow]) -> Vec<PendingRow> {
+    let longest = shared.longest_delay();
+    let fits = |row: &&PendingRow| row.due.is_none_or(|due| due.since(now) <= longest);
+    rows.iter().filter(fits).cloned().collect()
+}
+
 /// With a store that is not durable: sends committed rows and waits until the broker has them all.
 async fn send_all(shared: &Shared, mut left: Vec<PendingRow>) {
-    let longest = shared.longest_delay();
-    let now = shared.clock.now();
-    left.retain(|row| row.due.is_none_or(|due| due.since(now) <= longest));
     while !left.is_empty() {
         let mut results = send_rows_and_wait(shared, &left).await.into_iter();
         left.retain(|_| {
             results
                 .next()
-                .is_none_or(|result| result.is_err_and(|error| error.is_retryable()))
+                .is_none_or(|result| result.is_err_and(|error| may_still_go(&error)))
         });
         if !left.is_empty() {
             shared
@@ -145,6 +161,11 @@ async fn send_all(shared: &Shared, mut left: Vec<PendingRow>) {
                 .await;
         }
     }
+}
+
+/// Whether the row of a refused message stays to be sent; the others are set aside for people.
+fn may_still_go(error: &TransportError) -> bool {
+    error.is_retryable() || error.kind() == TransportErrorKind::Closed
 }
 
 /// Runs the handlers, one after the other.

@@ -253,6 +253,7 @@ impl EndpointBuilder {
             queue: super::dispatcher::DispatchQueue::default(),
             marks: super::marks::Marks::default(),
             begun: super::begun::Begun::default(),
+            unsent: super::unsent::Unsent::default(),
             relay: super::relay::RelaySignal::default(),
             counters: super::stats::Counters::default(),
             fatal: super::shared::Fatal::default(),

@@ -290,6 +290,7 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
             }
             if let Some(mark) = mark {
                 shared.queue.forgive(&mark.id);
+                shared.unsent.remove(&mark.id);
                 shared.marks.add(confirmed(shared, mark));
             }
         }
@@ -306,6 +307,7 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
             } else {
                 shared.counters.parked.one();
                 shared.queue.forgive(&mark.id);
+                shared.unsent.remove(&mark.id);
                 tracing::error!(id = %dispatch.envelope.id, %to, %error, "the message can't be sent and is set aside");
                 PendingChange::Park { id: mark.id, reason: error.to_string() }
             });

@@ -24,6 +24,7 @@ mod settings;
 mod shared;
 mod stats;
 mod storeless;
+mod unsent;
 
 use std::fmt;
 use std::future::Future;

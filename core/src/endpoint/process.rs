@@ -133,8 +133,12 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
             Err(error) => return not_loaded(shared, store, ready, &error).await,
         };
         let mut known = match gate(shared, &original, loaded.inbox) {
-            Gate::Open(known) => known,
-            Gate::Duplicate => return duplicate(shared),
+            Gate::Open(known) => {
+                // It is not handled, so that what an attempt wanted to send is not committed.
+                shared.unsent.forget(ready.id());
+                known
+            }
+            Gate::Duplicate => return duplicate(shared, ready.id()),
             Gate::Killer(known) => return give_up(shared, &original, &known, &killed()).await,
         };
         if ready.is_alarm()
@@ -174,7 +178,12 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
     }
 }
 
-fn duplicate(shared: &Shared) -> Ending {
+/// The message was handled, or another copy counts.
+pub(crate) fn duplicate(shared: &Shared, id: &MessageId) -> Ending {
+    if shared.unsent.has_any_of(id) {
+        tracing::debug!(%id, "a message that was handled is given back until its outputs are at the broker");
+        return Ending::GiveBack;
+    }
     shared.counters.duplicates.one();
     Ending::Settled
 }
@@ -196,7 +205,7 @@ async fn not_loaded(shared: &Shared, store: &dyn Store, ready: &Ready<'_>, error
     };
     let original = original.with_row(row);
     match gate(shared, &original, inbox) {
-        Gate::Duplicate => duplicate(shared),
+        Gate::Duplicate => duplicate(shared, ready.id()),
         Gate::Open(known) => {
             let error = HandlerError::permanent(error).with_reason(reason);
             give_up(shared, &original, &known.and_failed(1), &error).await

@@ -6,7 +6,7 @@ use crate::endpoint::failing;
 use crate::endpoint::gate::{Gate, gate, killed, look_up};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::pass;
-use crate::endpoint::process::{Ending, stuck};
+use crate::endpoint::process::{Ending, duplicate, stuck};
 use crate::endpoint::shared::Shared;
 use crate::handler::ErrorClass;
 
@@ -33,10 +33,7 @@ pub(crate) async fn reject(shared: &Shared, rejected: &Rejected, failed: u32) ->
     let known = match gate(shared, &original, inbox) {
         Gate::Open(known) => known,
         // Also a copy of something handled long ago, damaged on the way.
-        Gate::Duplicate => {
-            shared.counters.duplicates.one();
-            return Some(Ending::Settled);
-        }
+        Gate::Duplicate => return Some(duplicate(shared, original.id())),
         Gate::Killer(known) => return Some(give_up(shared, &original, &known, &killed()).await),
     };
     if known.state.is_none() && original.row.is_none() && error.class() == ErrorClass::Unreadable {

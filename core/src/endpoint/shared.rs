@@ -18,6 +18,7 @@ use crate::endpoint::registry::Registry;
 use crate::endpoint::relay::RelaySignal;
 use crate::endpoint::settings::{Settings, Waits};
 use crate::endpoint::stats::Counters;
+use crate::endpoint::unsent::Unsent;
 use crate::ids::Randomness;
 use crate::pipeline::PipelineStep;
 use crate::store::{LoadRequest, Loaded, PendingChange, Store, StoreError, StoreErrorKind, UnitOfWork};
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) queue: DispatchQueue,
     pub(crate) marks: Marks,
     pub(crate) begun: Begun,
+    pub(crate) unsent: Unsent,
     pub(crate) relay: RelaySignal,
     pub(crate) counters: Counters,
     pub(crate) fatal: Fatal,
