@@ -14,7 +14,7 @@ use crate::store::{InboxChange, InboxState, Store, StoreError, StoreErrorKind, U
 /// when it should have been taken back.
 const MOST: usize = 1024;
 
-/// The marks of this process, oldest first.
+/// The marks of this process, newest first.
 #[derive(Debug, Default)]
 pub(crate) struct Begun(Mutex<VecDeque<Mark>>);
 
@@ -47,7 +47,7 @@ impl Begun {
         self.get(id).is_some_and(|mark| inbox == Some(mark.started))
     }
 
-    /// The message is settled.
+    /// The inbox says something else of the message by now.
     pub(crate) fn forget(&self, id: &MessageId) {
         self.lock().retain(|mark| mark.id != *id);
     }

@@ -49,7 +49,10 @@ pub(crate) async fn give_up(
     let noted = shared.commit(store, work).await;
     pass!(shared, After NoteFailed);
     match noted {
-        Ok(()) => Ending::Settled,
+        Ok(()) => {
+            shared.begun.forget(original.id());
+            Ending::Settled
+        }
         Err(error) => {
             tracing::warn!(id = %original.id(), %error, "could not note that a message is in the error queue; it is given back");
             Ending::GiveBack

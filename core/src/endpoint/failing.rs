@@ -195,6 +195,7 @@ async fn schedule(
     pass!(shared, After ScheduleRetry);
     match committed {
         Ok(()) => {
+            shared.begun.forget(original.id());
             shared.queue.push(entries);
             Ending::Settled
         }

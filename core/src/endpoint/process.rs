@@ -57,13 +57,10 @@ pub(crate) async fn process<'a>(
             Ending::GiveBack
         }
     };
-    match (ending, shared.store.as_deref()) {
-        (Ending::GiveBack, Some(store)) => {
-            if let Err(error) = unmark(shared, store, &id).await {
-                tracing::debug!(%id, %error, "could not note that a message is given back");
-            }
-        }
-        (Ending::Settled | Ending::GiveBack, _) => shared.begun.forget(&id),
+    if let (Ending::GiveBack, Some(store)) = (ending, shared.store.as_deref())
+        && let Err(error) = unmark(shared, store, &id).await
+    {
+        tracing::debug!(%id, %error, "could not note that a message is given back");
     }
     if let Some(settlement) = settlement {
         settle(shared, settlement, ending).await;
@@ -156,7 +153,10 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
             return stuck(shared, ready.id(), &error);
         }
         match attempt(shared, store, ready, &loaded, &known, &mut kept).await {
-            Attempt::Committed => return Ending::Settled,
+            Attempt::Committed => {
+                shared.begun.forget(ready.id());
+                return Ending::Settled;
+            }
             Attempt::Again => {
                 shared.counters.conflicts.one();
                 conflicts += 1;
