@@ -71,7 +71,10 @@ pub mod prelude {
     pub use longhaul_core::message::{Command, Event, Message};
     pub use longhaul_core::recoverability::RetryPolicy;
     pub use longhaul_core::{Command, Event, Message};
-    pub use longhaul_sagas::{Definition, NoTimeout, Saga, SagaContext, SagaEndpoint};
+    pub use longhaul_sagas::{
+        CompensationPolicy, Definition, Itinerary, Journey, NoTimeout, Saga, SagaContext, SagaEndpoint,
+        SagaId, Steps,
+    };
 
     #[cfg(feature = "embedded")]
     pub use longhaul_embedded::Database;

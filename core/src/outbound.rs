@@ -51,6 +51,8 @@ pub struct Outgoing {
     pub correlation: Option<MessageId>,
     /// Headers beside the ones that the runtime sets.
     pub headers: Headers,
+    /// A header of the runtime's that was asked for, which makes the handling fail.
+    reserved: Option<String>,
 }
 
 /// When a message is to arrive.
@@ -164,6 +166,7 @@ impl Outbound {
             delay: None,
             correlation: None,
             headers: Headers::new(),
+            reserved: None,
         });
         &mut self.messages[at]
     }
@@ -278,19 +281,22 @@ impl Outgoing {
 
     /// With a header; a name that begins with `longhaul.` makes the handling fail.
     pub fn header(&mut self, name: impl Into<String>, value: impl Into<String>) -> &mut Self {
-        self.headers.set(name.into(), value.into());
+        let name = name.into();
+        if name.starts_with(RESERVED_PREFIX) {
+            self.reserved.get_or_insert(name);
+        } else {
+            self.headers.set(name, value.into());
+        }
         self
     }
 
-    fn reserved_header(&self) -> Option<String> {
-        // Participants of the runtime set originator and target headers; user code sets none of ours.
-        let ours = [crate::headers::ORIGINATOR_PREFIX, crate::headers::TARGET_PREFIX];
-        self.headers
-            .iter()
-            .map(|(name, _)| name)
-            .find(|name| {
-                name.starts_with(RESERVED_PREFIX) && !ours.iter().any(|prefix| name.starts_with(prefix))
-            })
-            .map(str::to_owned)
+    fn reserved_header(&self) -> Option<&str> {
+        // Participants of the runtime name the part of a sender or a receiver in the headers themselves.
+        let parts = [crate::headers::ORIGINATOR_PREFIX, crate::headers::TARGET_PREFIX];
+        let mut names = self.headers.iter().map(|(name, _)| name);
+        let set = names.find(|name| {
+            name.starts_with(RESERVED_PREFIX) && !parts.iter().any(|prefix| name.starts_with(prefix))
+        });
+        self.reserved.as_deref().or(set)
     }
 }

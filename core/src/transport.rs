@@ -117,7 +117,8 @@ impl Settlement {
         self.0.acknowledge().await
     }
 
-    /// The message goes back to its queue and comes again, not before `after`.
+    /// The message goes back to its queue and comes again, not before `after` has passed in the broker's time: a clock of
+    /// the endpoint's that runs faster does not shorten it.
     ///
     /// # Errors
     /// The transport failed; the message comes back by itself.

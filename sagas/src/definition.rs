@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use longhaul_core::handler::HandlerResult;
-use longhaul_core::message::Message;
+use longhaul_core::message::{Message, MessageKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -284,6 +284,16 @@ impl<S: Saga> Definition<S> {
             if entry.not_found.is_some() && !takes && !entry.is_answer {
                 faults.push(format!(
                     "the saga {name} says `not_found` for {0}, which it does not take: add `saga.handles(…)` for {0}",
+                    entry.name
+                ));
+            }
+        }
+        for entry in self.table.entries.values() {
+            // An event is published to all, and says of nobody's answer whose it is.
+            if entry.kind == MessageKind::Event && entry.is_answer && entry.keys.is_empty() {
+                faults.push(format!(
+                    "the saga {name} takes the event {0} as a reply, but an event names no instance: \
+                     add `saga.handles(|m: &…| m.…, Self::…)` for {0}, or make it a message that is replied",
                     entry.name
                 ));
             }

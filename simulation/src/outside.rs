@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::pending;
 
+use longhaul_core::clock::{Clock, Timestamp};
+
 use crate::hub::{HOP, Incarnation, World};
 use crate::plan::{Fault, Site};
 use crate::trace::What;
@@ -18,6 +20,8 @@ pub struct Call {
     pub amount: i64,
     /// The idempotency key that came with it, if it honours one.
     pub key: Option<String>,
+    /// When, in the world's time, which begins with the year 2026.
+    pub at: Timestamp,
 }
 
 /// A third party did not do what it was asked, or did not say.
@@ -112,6 +116,7 @@ impl Outside {
             about: about.to_owned(),
             amount,
             key,
+            at: self.0.hub.clock.now() + HOP,
         };
         self.0.pass(HOP).await;
         let fault = self

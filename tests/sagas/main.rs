@@ -12,7 +12,11 @@ mod world;
 
 use std::time::Duration;
 
+use longhaul::endpoint::EndpointErrorKind;
+use longhaul::outbound::Outbound;
 use longhaul::prelude::*;
+use longhaul::sagas::{Instance, Status, operate};
+use longhaul::store::{LoadRequest, Record, RecordKey};
 use serde::{Deserialize, Serialize};
 use world::{Ledger, World};
 
@@ -470,4 +474,43 @@ fn when_headers_name_an_instance_by_an_id_out_of_range_the_message_is_set_aside(
             assert_eq!(sales.monitor.stats().released, 0);
         }
     }
+}
+
+#[test]
+fn when_an_operator_gives_up_a_stuck_saga_it_ends_with_the_reason() {
+    let system = System::new();
+    system.place(5);
+    // An hour for the order, and another for the answer that never comes.
+    system.world.pass(Duration::from_secs(3 * 3600));
+    let key = RecordKey::new(Instance::collection("order"), "5");
+    let instance = || {
+        let request = LoadRequest {
+            inbox: MessageId::new("nobody").expect("an id"),
+            records: vec![key.clone()],
+            pending: None,
+            now: system.world.clock.now(),
+        };
+        let loaded = system.world.run(system.world.store("sales").load(&request));
+        let record = loaded.expect("loads").records.remove(0).expect("a record");
+        Instance::read(&record).expect("reads")
+    };
+    assert_eq!(instance().status, Status::Stuck);
+    let operator = system.world.start(system.world.endpoint("sales"));
+    let give_up = |record: &Record, outbound: Outbound, now| {
+        operate::give_up(
+            record,
+            "the bank is gone",
+            outbound,
+            now,
+            Duration::from_secs(86_400),
+        )
+    };
+    system
+        .world
+        .run(operator.session.change_record(&key, give_up))
+        .expect("changes");
+    assert_eq!(instance().given_up.as_deref(), Some("the bank is gone"));
+    let refused = system.world.run(operator.session.change_record(&key, give_up));
+    let refused = refused.expect_err("it is over");
+    assert_eq!(refused.kind(), EndpointErrorKind::Refused, "{refused}");
 }

@@ -392,3 +392,18 @@ async fn wait_for(shared: &Shared, answers: Vec<Answer>) -> Vec<Result<Accepted,
     }
     results
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_refused_row_is_never_heard_of_again_it_stops_counting() {
+        let queue = DispatchQueue::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let id = MessageId::new("m-1").expect("an id");
+        queue.refuse(&id, now + Duration::from_secs(60));
+        assert_eq!(queue.backlog(now), 1);
+        assert_eq!(queue.backlog(now + Duration::from_secs(60)), 0);
+    }
+}

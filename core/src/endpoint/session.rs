@@ -1,16 +1,19 @@
 //! Sending from code that is not a handler: a web request, a command line, a start-up routine.
 
+use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::within;
+use crate::clock::{Timestamp, within};
 use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::probing::pass;
+use crate::endpoint::settings::CONFLICTS;
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{EndpointError, EndpointErrorKind};
 use crate::ids::{MessageId, new_message_id};
 use crate::message::{Command, Event};
 use crate::outbound::{Outbound, Outgoing};
-use crate::store::{PendingChange, UnitOfWork};
+use crate::stateful::Effects;
+use crate::store::{LoadRequest, PendingChange, Record, RecordKey, StoreErrorKind, UnitOfWork};
 use crate::transport::Dispatch;
 
 /// Sends messages of an endpoint from outside its handlers. Cheap to clone.
@@ -69,6 +72,74 @@ impl Session {
         let id = batch.publish(event).id.clone();
         batch.commit().await?;
         Ok(id)
+    }
+}
+
+impl Session {
+    /// Changes one stored record as an operator wants it, with what is sent and which timeouts are asked for, in one
+    /// commit. `decide` says what to do with the record as it is; it runs again where somebody else changed it meanwhile.
+    ///
+    /// # Errors
+    /// [`EndpointErrorKind::Refused`]: there is no such record, `decide` refused, or what it wants can't be sent.
+    /// [`EndpointErrorKind::Store`]: the store failed, or there is none; the outcome may be unknown.
+    pub async fn change_record<E: fmt::Display>(
+        &self,
+        key: &RecordKey,
+        decide: impl Fn(&Record, Outbound, Timestamp) -> Result<Effects, E>,
+    ) -> Result<(), EndpointError> {
+        let shared = &self.shared;
+        let refused = |text: String| EndpointError::new(EndpointErrorKind::Refused, text);
+        let Some(store) = shared.store.as_deref() else {
+            return Err(EndpointError::store(
+                "change a record: this endpoint has no store; give it one with `.persistence(…)`",
+            ));
+        };
+        let id = new_message_id(shared.clock.now(), &*shared.randomness);
+        for _ in 0..CONFLICTS {
+            let now = shared.clock.now();
+            let request = LoadRequest {
+                inbox: id.clone(),
+                records: vec![key.clone()],
+                pending: None,
+                now,
+            };
+            let loaded = shared.load(store, &request).await;
+            let loaded = loaded.map_err(|error| EndpointError::store(error.to_string()))?;
+            let record = loaded.records.into_iter().next().flatten();
+            let record = record.ok_or_else(|| {
+                refused(format!(
+                    "change the record {:?} of {:?}: there is none",
+                    key.id, key.collection
+                ))
+            })?;
+            let outbound = self.begin_as(id.clone()).outbound;
+            let effects = decide(&record, outbound, now).map_err(|error| refused(error.to_string()))?;
+            let cause = Cause {
+                incoming: None,
+                now,
+                time_sent: Some(now),
+            };
+            let rows = compose::rows(shared, cause, effects.outbound);
+            let mut rows = rows.map_err(|error| refused(error.to_string()))?;
+            let entries = compose::entries(shared, now, &mut rows);
+            let rows = rows.into_iter().map(|row| PendingChange::Add(Box::new(row)));
+            let work = UnitOfWork {
+                records: effects.records,
+                pending: effects.pending.into_iter().chain(rows).collect(),
+                ..UnitOfWork::default()
+            };
+            match shared.commit(store, work).await {
+                Ok(()) => {
+                    shared.queue.push(entries);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) => return Err(EndpointError::store(error.to_string())),
+            }
+        }
+        Err(EndpointError::store(
+            "change a record: others changed it at the same time, again and again; try later",
+        ))
     }
 }
 

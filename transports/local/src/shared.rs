@@ -117,7 +117,8 @@ impl Shared {
         tag: u64,
         after: Duration,
     ) -> Result<Settled, TransportError> {
-        let due = self.clock.now() + after;
+        // `after` is the world's time.
+        let due = self.clock.now() + self.clock.of_real(after);
         let mut state = self.lock();
         let Some(note) = state
             .queues
