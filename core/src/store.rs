@@ -180,7 +180,9 @@ pub enum InboxState {
         generation: u32,
         /// Attempts that failed so far.
         attempts: u32,
-        /// When it was begun.
+        /// How often it was begun like that, this time included: each time before, the process ended.
+        times: u32,
+        /// When it failed first, or was begun first.
         since: Timestamp,
     },
     /// It is in the error queue.

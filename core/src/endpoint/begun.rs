@@ -64,6 +64,7 @@ pub(crate) async fn mark_started(
     let started = InboxState::Started {
         generation: known.generation,
         attempts: known.attempts,
+        times: before(known.state).saturating_add(1),
         since: known.since.unwrap_or(now),
     };
     // Before the commit: one whose outcome is unknown may have marked it.
@@ -78,6 +79,14 @@ pub(crate) async fn mark_started(
     marked?;
     known.state = Some(started);
     Ok(())
+}
+
+/// How often the message was begun alone before.
+pub(crate) fn before(state: Option<InboxState>) -> u32 {
+    match state {
+        Some(InboxState::Started { times, .. }) => times,
+        _ => 0,
+    }
 }
 
 /// Takes a mark back, as far as the store lets it: what was given back has ended nothing, and another process may get it.

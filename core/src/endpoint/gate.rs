@@ -4,7 +4,7 @@ use crate::endpoint::arrival::{Original, Ready};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::mutated;
 use crate::endpoint::process::Ending;
-use crate::endpoint::settings::TICK;
+use crate::endpoint::settings::{ENDS, TICK};
 use crate::endpoint::shared::Shared;
 use crate::handler::HandlerError;
 use crate::headers;
@@ -49,18 +49,16 @@ pub(crate) fn gate(shared: &Shared, original: &Original<'_>, inbox: Option<Inbox
         }
         Some(InboxState::Started {
             generation: counts,
-            attempts,
+            times,
             ..
         }) => {
+            let known = Known::stored(original.envelope, inbox);
             if generation < u64::from(counts) {
                 Gate::Duplicate
-            } else if shared.begun.is_ours(original.id(), inbox) {
-                Gate::Open(Known::stored(original.envelope, inbox))
+            } else if shared.begun.is_ours(original.id(), inbox) || times < ENDS {
+                Gate::Open(known)
             } else {
-                Gate::Killer(Known {
-                    attempts: attempts + 1,
-                    ..Known::stored(original.envelope, inbox)
-                })
+                Gate::Killer(known.and_failed(times))
             }
         }
     }

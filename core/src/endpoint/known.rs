@@ -53,6 +53,7 @@ impl Known {
                     generation,
                     attempts,
                     since,
+                    ..
                 },
             ) => Self {
                 state,

@@ -67,6 +67,9 @@ impl Default for Settings {
     }
 }
 
+/// So often the process may end while it handles a message alone before the message is blamed: something else may have
+/// ended it.
+pub(crate) const ENDS: u32 = 3;
 /// The most rows that the relay claims at once.
 pub(crate) const CLAIM: usize = 256;
 /// The most marks that one commit carries.

@@ -17,22 +17,27 @@ const STARTED: u8 = 3;
 pub(crate) fn beginning(state: InboxState) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(32);
     bytes.push(FORMAT);
-    let (tag, generation, attempts, since) = match state {
-        InboxState::Done => (DONE, None, None, None),
-        InboxState::Failed { attempts } => (FAILED, None, Some(attempts), None),
+    let (tag, numbers, since) = match state {
+        InboxState::Done => (DONE, [None; 3], None),
+        InboxState::Failed { attempts } => (FAILED, [Some(attempts), None, None], None),
         InboxState::Scheduled {
             generation,
             attempts,
             since,
-        } => (SCHEDULED, Some(generation), Some(attempts), Some(since)),
+        } => (SCHEDULED, [Some(generation), Some(attempts), None], Some(since)),
         InboxState::Started {
             generation,
             attempts,
+            times,
             since,
-        } => (STARTED, Some(generation), Some(attempts), Some(since)),
+        } => (
+            STARTED,
+            [Some(generation), Some(attempts), Some(times)],
+            Some(since),
+        ),
     };
     bytes.push(tag);
-    for number in [generation, attempts].into_iter().flatten() {
+    for number in numbers.into_iter().flatten() {
         bytes.extend_from_slice(&number.to_be_bytes());
     }
     if let Some(since) = since {
@@ -67,6 +72,7 @@ fn parse(bytes: &[u8]) -> Option<(InboxState, Timestamp)> {
         STARTED => InboxState::Started {
             generation: number(&mut rest)?,
             attempts: number(&mut rest)?,
+            times: number(&mut rest)?,
             since: time(&mut rest)?,
         },
         _ => return None,
@@ -107,6 +113,7 @@ mod tests {
             InboxState::Started {
                 generation,
                 attempts,
+                times: 3,
                 since,
             },
         ];

@@ -157,6 +157,7 @@ pub async fn when_the_inbox_is_purged_only_old_done_messages_go(fixture: &dyn St
             InboxState::Started {
                 generation,
                 attempts,
+                times: 1,
                 since,
             },
         ),

@@ -148,6 +148,7 @@ fn states() -> Vec<InboxState> {
             states.push(InboxState::Started {
                 generation,
                 attempts,
+                times: attempts,
                 since,
             });
         }

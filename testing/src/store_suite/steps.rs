@@ -64,6 +64,7 @@ impl Steps {
             2 => Some(InboxState::Started {
                 generation: 1,
                 attempts,
+                times: 1,
                 since,
             }),
             3 => Some(InboxState::Failed { attempts }),
