@@ -53,6 +53,8 @@ pub(crate) struct Broker {
     pub(crate) subscriptions: BTreeMap<String, BTreeSet<Address>>,
     /// It takes nothing before this time.
     pub(crate) blocked_until: Option<Timestamp>,
+    /// No loan ends before this time.
+    next_end: Option<Timestamp>,
     next: u64,
 }
 
@@ -108,6 +110,7 @@ impl Broker {
             queues: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             blocked_until: None,
+            next_end: None,
             next: 0,
         }
     }
@@ -154,7 +157,9 @@ impl Broker {
             is_given_up: false,
             lost,
         };
+        let end = lent.until;
         queue.lent.insert(tag, lent);
+        self.next_end = self.next_end.into_iter().chain(end).min();
         Ok(Loan {
             tag,
             held,
@@ -238,6 +243,10 @@ impl Broker {
         renews: impl Fn(Holder) -> bool,
     ) -> Vec<(usize, Arc<Envelope>)> {
         let mut lost = Vec::new();
+        if self.next_end.is_none_or(|end| end > now) {
+            return lost;
+        }
+        let mut ends = None;
         for queue in self.queues.values_mut() {
             let due = queue
                 .lent
@@ -258,17 +267,20 @@ impl Broker {
                     queue.changed.notify_waiters();
                 }
             }
+            ends = queue
+                .lent
+                .values()
+                .filter_map(|lent| lent.until)
+                .chain(ends)
+                .min();
         }
+        self.next_end = ends;
         lost
     }
 
-    /// When the next loan ends.
-    pub(crate) fn next_end(&self) -> Option<Timestamp> {
-        if self.personality == Personality::Rabbit {
-            return None;
-        }
-        let lent = self.queues.values().flat_map(|queue| queue.lent.values());
-        lent.filter_map(|lent| lent.until).min()
+    /// When the next loan ends, at the earliest.
+    pub(crate) const fn next_end(&self) -> Option<Timestamp> {
+        self.next_end
     }
 
     /// Whether every queue is empty but that of what failed.

@@ -303,22 +303,20 @@ impl<'a> Machine<'a> {
         let count = self.processes.len();
         let can_run = |at: &usize| {
             let process = &self.processes[*at];
-            process.life.is_some()
-                && process.flag.0.load(Ordering::Relaxed)
+            process.flag.0.load(Ordering::Relaxed)
+                && process.life.is_some()
                 && state.processes[*at].paused_until.is_none()
         };
-        let ready: Vec<usize> = (0..count)
-            .map(|offset| (self.turn + 1 + offset) % count)
-            .filter(can_run)
-            .collect();
-        let first = *ready.first()?;
-        let chosen = if ready.len() < 2 {
-            first
-        } else {
-            match state.chooser.ask(Site::Turn) {
-                Some(Fault::Pick(which)) => ready[usize::from(which) % ready.len()],
+        let turn = self.turn + 1;
+        let mut ready = (0..count).map(|offset| (turn + offset) % count).filter(can_run);
+        let first = ready.next()?;
+        let others: Vec<usize> = ready.collect();
+        let chosen = match (others.as_slice(), first) {
+            ([], _) => first,
+            _ => match state.chooser.ask(Site::Turn) {
+                Some(Fault::Pick(which)) => others[usize::from(which) % others.len()],
                 _ => first,
-            }
+            },
         };
         self.turn = chosen;
         Some(chosen)

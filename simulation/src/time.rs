@@ -43,7 +43,7 @@ impl SimClock {
         state.now = shifted(world, state.ahead);
         let woken = state.take_due();
         drop(state);
-        woken.into_values().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// Somebody sets the clock: it jumps by so many microseconds.
@@ -53,7 +53,7 @@ impl SimClock {
         state.now = shifted(state.now, micros);
         let woken = state.take_due();
         drop(state);
-        woken.into_values().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// When, in the world's time, somebody wants to be woken next.
@@ -65,12 +65,14 @@ impl SimClock {
 }
 
 impl State {
-    fn take_due(&mut self) -> BTreeMap<(Timestamp, u64), Waker> {
-        if self.timers.keys().next().is_none_or(|(due, _)| *due > self.now) {
-            return BTreeMap::new();
+    fn take_due(&mut self) -> Vec<Waker> {
+        let mut due = Vec::new();
+        while let Some(first) = self.timers.first_entry()
+            && first.key().0 <= self.now
+        {
+            due.push(first.remove());
         }
-        let later = self.timers.split_off(&(self.now, u64::MAX));
-        std::mem::replace(&mut self.timers, later)
+        due
     }
 }
 

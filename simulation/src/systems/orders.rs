@@ -117,7 +117,7 @@ impl OrderSaga {
             .undo_with(ReleaseStock { order })
             .done_by::<StockReserved>()
             .undone_by::<StockReleased>();
-        ctx.request_timeout(Duration::from_secs(1800), Deadline::Unpaid);
+        ctx.request_timeout(Duration::from_secs(600), Deadline::Unpaid);
         Ok(Self {
             order,
             cents: placed.cents,
@@ -335,7 +335,11 @@ pub fn contended_orders(count: u64) -> Simulation {
     simulation(count, |world| {
         world
             .endpoint("sales", sales)
-            .endpoint("warehouse", warehouse)
+            .endpoint("warehouse", |endpoint, outside| {
+                // Processes that share a store ask it from time to time, and nothing else happens for long.
+                warehouse(endpoint, outside)
+                    .settings(|settings| settings.poll_interval = Duration::from_secs(20))
+            })
             .instances(2)
             .storeless("billing", billing)
             .instances(2)
