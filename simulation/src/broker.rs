@@ -7,6 +7,7 @@ use std::time::Duration;
 use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::Envelope;
+use longhaul_core::headers;
 use tokio::sync::{Notify, watch};
 
 /// How a broker behaves.
@@ -283,13 +284,27 @@ impl Broker {
         self.next_end
     }
 
-    /// Whether every queue is empty but that of what failed.
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Takes those messages out of the error queue for which `which` says so.
+    pub(crate) fn take_failed(&mut self, which: impl Fn(&Envelope) -> bool) -> Vec<Arc<Envelope>> {
+        let queues = self.queues.iter_mut();
+        let mut errors = queues.filter(|(name, _)| name.as_str() == ERROR_QUEUE);
+        let Some((_, errors)) = errors.next() else {
+            return Vec::new();
+        };
+        let taken = errors.waiting.extract_if(.., |_, held| which(&held.envelope));
+        taken.map(|(_, held)| held.envelope).collect()
+    }
+
+    /// Whether every queue but that of what failed is empty until that time, and afterwards only holds alarms.
+    pub(crate) fn is_empty_until(&self, time: Timestamp) -> bool {
         let mut queues = self
             .queues
             .iter()
             .filter(|(name, _)| name.as_str() != ERROR_QUEUE);
-        queues.all(|(_, queue)| queue.waiting.is_empty() && queue.lent.is_empty())
+        let is_far = |((at, _), held): (&(Timestamp, u64), &Held)| {
+            *at > time && held.envelope.headers.get(headers::TIMEOUT_ID).is_some()
+        };
+        queues.all(|(_, queue)| queue.lent.is_empty() && queue.waiting.iter().all(is_far))
     }
 
     /// What is still in the queues, for people.

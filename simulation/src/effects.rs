@@ -8,6 +8,7 @@ use longhaul_core::codec::{JsonCodec, decode};
 use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
 use longhaul_core::message::Message;
+use longhaul_core::store::{PendingChange, PendingKind, Record, RecordChange, UnitOfWork};
 use longhaul_sagas::{Instance, Saga, SagaId};
 
 use crate::outside::Call;
@@ -21,6 +22,7 @@ pub struct Effects {
     sent: Vec<Arc<Envelope>>,
     failed: Vec<Arc<Envelope>>,
     shelves: Mutex<BTreeMap<Address, Shelf>>,
+    units: Vec<(Address, Arc<UnitOfWork>)>,
 }
 
 impl Effects {
@@ -31,11 +33,14 @@ impl Effects {
             _ => None,
         });
         let sent = taken.collect();
+        let units = trace.lasting().into_iter();
+        let units = units.map(|unit| (unit.endpoint.clone(), Arc::clone(unit.work)));
         Self {
             calls,
             sent,
             failed: trace.failed.clone(),
             shelves: Mutex::new(shelves),
+            units: units.collect(),
         }
     }
 
@@ -102,6 +107,18 @@ impl Effects {
             .collect()
     }
 
+    /// Everything that an endpoint committed, one unit after the other, without what a crash took back.
+    ///
+    /// All that was ever visible in its store: what must be true at every moment, and not only at the end, is checked
+    /// against each of them.
+    pub fn history(&self, endpoint: &str) -> impl Iterator<Item = Committed<'_>> {
+        let units = self
+            .units
+            .iter()
+            .filter(move |(name, _)| name.as_str() == endpoint);
+        units.map(|(_, unit)| Committed(unit))
+    }
+
     fn stored<S: Saga>(&self, endpoint: &str) -> Vec<(String, Instance)> {
         let Ok(endpoint) = Address::new(endpoint) else {
             return Vec::new();
@@ -118,6 +135,53 @@ impl Effects {
                 Err(fault) => panic!("failed to {fault}"),
             })
             .collect()
+    }
+}
+
+/// What an endpoint committed at once: states, and the messages that come of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed<'a>(&'a UnitOfWork);
+
+impl Committed<'_> {
+    /// The instances of a saga that it changed, as it left them, each with its id as a text.
+    ///
+    /// # Panics
+    /// A record can't be read.
+    #[must_use]
+    pub fn changed<S: Saga>(&self) -> Vec<(String, Instance)> {
+        let collection = Instance::collection(S::NAME);
+        let changes = self.0.records.iter().filter_map(|change| match change {
+            RecordChange::Put {
+                key, body, expires, ..
+            } if *key.collection == *collection => Some(Record {
+                key: key.clone(),
+                version: 0,
+                body: body.clone(),
+                expires: *expires,
+            }),
+            _ => None,
+        });
+        changes
+            .map(|record| match Instance::read(&record) {
+                Ok(instance) => (record.key.id.to_string(), instance),
+                Err(fault) => panic!("failed to {fault}"),
+            })
+            .collect()
+    }
+
+    /// The messages of a type that it sends. Nothing that is only sent again, and no timeouts.
+    ///
+    /// # Panics
+    /// One can't be read as `M`.
+    #[must_use]
+    pub fn sends<M: Message>(&self) -> Vec<M> {
+        let added = self.0.pending.iter().filter_map(|change| match change {
+            PendingChange::Add(row) if row.kind == PendingKind::Message && row.name != "retry" => {
+                Sent(&row.envelope).read()
+            }
+            _ => None,
+        });
+        added.collect()
     }
 }
 

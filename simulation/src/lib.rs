@@ -23,7 +23,7 @@ mod workload;
 mod world;
 
 pub use broker::Personality;
-pub use effects::{Effects, Sent};
+pub use effects::{Committed, Effects, Sent};
 pub use explore::Explored;
 pub use faults::{FaultKind, Faults};
 pub use longhaul_core::probe::{CrashPoint, Moment, Mutant, mutate};

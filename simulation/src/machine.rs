@@ -1,6 +1,8 @@
 //! Runs one schedule: polls processes one at a time, moves time on when none can run, and does to them what goes wrong.
 
-use std::collections::VecDeque;
+mod settling;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use std::time::Duration;
 
 use longhaul_core::address::Address;
 use longhaul_core::clock::{Clock, Timestamp};
-use longhaul_core::endpoint::{Endpoint, EndpointError};
-use longhaul_core::ids::SeededRandomness;
+use longhaul_core::endpoint::{self, EndpointError};
+use longhaul_core::ids::{MessageId, SeededRandomness};
 use longhaul_core::probe::{CrashPoint, Moment};
 use tokio::sync::oneshot;
 
@@ -27,7 +29,7 @@ use crate::time::SimClock;
 use crate::trace::{Member, Role, Trace, What};
 use crate::transport::{SimTransport, renews};
 use crate::workload::{Request, Workload};
-use crate::world::World;
+use crate::world::{Endpoint, World};
 
 /// Faults come only in so much of the beginning, after the last request.
 const FAULTS: Duration = Duration::from_secs(120);
@@ -137,6 +139,10 @@ struct Machine<'a> {
     /// The latest time at which everything must have come to rest, beyond what is planned.
     slack: Duration,
     turn: usize,
+    /// Faults are over.
+    is_settling: bool,
+    /// What an operator has replayed.
+    replayed: BTreeSet<MessageId>,
     most_events: usize,
     requests: Vec<(usize, Request)>,
 }
@@ -199,6 +205,8 @@ impl<'a> Machine<'a> {
             faults_end,
             slack: SETTLE,
             turn: 0,
+            is_settling: false,
+            replayed: BTreeSet::new(),
             most_events,
             requests: requests.collect(),
         };
@@ -234,7 +242,7 @@ impl<'a> Machine<'a> {
         process.flag.0.store(true, Ordering::Relaxed);
         let seed = self.setup.seed ^ (at as u64) << 32 ^ u64::from(incarnation.start);
         let transport = SimTransport::new(incarnation.clone(), personality);
-        let builder = Endpoint::builder(process.name.as_str())
+        let builder = endpoint::Endpoint::builder(process.name.as_str())
             .transport(transport)
             .clock(process.clock.clone())
             .randomness(SeededRandomness::new(seed))
@@ -261,8 +269,10 @@ impl<'a> Machine<'a> {
             return;
         };
         let builder = builder.probe(incarnation.clone());
-        let version = process.version.min(endpoint.versions.len() - 1);
-        let builder = endpoint.versions[version](builder, &Outside(incarnation));
+        if self.is_settling {
+            process.version = endpoint.newest();
+        }
+        let builder = endpoint.versions[process.version](builder, &Outside(incarnation));
         process.life = Some(Box::pin(async move {
             let stop = async {
                 if stopped.await.is_err() {
@@ -282,8 +292,11 @@ impl<'a> Machine<'a> {
                 self.hub.world().trace.unsettled = Some(what);
                 return;
             }
-            if self.is_at_rest() {
+            if self.is_at_rest() && !self.has_more_to_settle() {
                 return;
+            }
+            while let Some(at) = self.choose() {
+                self.poll(at);
             }
             let limit = self.hub.world().horizon.max(self.faults_end) + self.slack;
             match self.next() {
@@ -364,8 +377,16 @@ impl<'a> Machine<'a> {
         {
             state.note(now, at, What::Lost { from });
         }
-        // Deployments go forward and, at times, back.
-        process.version = (process.version + 1 + luck % 2) % 2;
+        // Deployments go forward and, at times, one back.
+        let endpoint = process
+            .endpoint
+            .and_then(|endpoint| self.setup.world.endpoints.get(endpoint));
+        let newest = endpoint.map_or(0, Endpoint::newest);
+        process.version = match (luck % 2, process.version == newest) {
+            (0, false) => process.version + 1,
+            (0, true) => newest.saturating_sub(1),
+            _ => process.version,
+        };
     }
 
     /// When something happens next.
@@ -396,12 +417,11 @@ impl<'a> Machine<'a> {
         for process in &self.processes {
             process.clock.follow(to);
         }
+        if to >= self.faults_end {
+            self.settle();
+        }
         {
             let mut state = self.hub.world();
-            if to >= self.faults_end {
-                state.chooser.end_faults();
-                self.events.clear();
-            }
             for at in 0..state.processes.len() {
                 if state.processes[at].paused_until.is_some_and(|until| until <= to) {
                     state.processes[at].paused_until = None;
@@ -487,7 +507,8 @@ impl<'a> Machine<'a> {
         }
         let mut state = self.hub.world();
         if !state.processes[0].is_done
-            || !state.broker.is_empty()
+            // Where no timeout is left, an alarm means nothing: those of the near future may show that.
+            || !state.broker.is_empty_until(self.hub.clock.now() + self.near())
             || state
                 .processes
                 .iter()

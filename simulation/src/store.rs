@@ -11,8 +11,8 @@ use longhaul_core::address::{Address, EndpointName};
 use longhaul_core::clock::{Clock, Timestamp};
 use longhaul_core::probe::{Mutant, is_mutated};
 use longhaul_core::store::{
-    Claimed, Durability, LoadRequest, Loaded, PendingRow, Persistence, Record, RecordChange, Sizes, Store,
-    StoreAdmin, StoreError, StoreErrorKind, UnitOfWork,
+    Claimed, Durability, LoadRequest, Loaded, PendingChange, PendingRow, Persistence, Record, RecordChange,
+    Sizes, Store, StoreAdmin, StoreError, StoreErrorKind, UnitOfWork,
 };
 use longhaul_memory::Memory;
 
@@ -228,14 +228,15 @@ impl SimStore {
         let durable = (now + danger + later).max(shelf.last());
         let index = shelf.journal.len();
         shelf.journal.push((Arc::clone(&unit), durable));
-        for change in &unit.pending {
-            if let longhaul_core::store::PendingChange::Add(row) = change
-                && let Some(due) = row.due
-            {
-                // In the world's time: the clock of the process may be wrong.
-                let left = due.since(self.incarnation.clock.now());
-                world.plan(now + left);
-            }
+        let dues = unit.pending.iter().filter_map(|change| match change {
+            PendingChange::Add(row) => row.due,
+            PendingChange::Move { due, .. } => Some(*due),
+            _ => None,
+        });
+        for due in dues {
+            // In the world's time: the clock of the process may be wrong.
+            let left = due.since(self.incarnation.clock.now());
+            world.plan(now + left);
         }
         let committed = What::Committed {
             unit,

@@ -1,22 +1,84 @@
 //! Systems that Longhaul itself is simulated with: what `cargo xtask simulate` runs.
 
+mod bank;
 mod orders;
+mod programs;
+mod versions;
 
+use std::time::Duration;
+
+use longhaul_core::recoverability::RetryPolicy;
+use longhaul_sagas::CompensationPolicy;
+
+pub use bank::bank;
 pub use orders::{contended_orders, one_message, orders, orders_of_a_stored_client};
+pub use programs::programs;
+pub use versions::versions;
 
+use crate::effects::Effects;
 use crate::simulation::Simulation;
 
 /// The system that a seed stands for: each kind and each size has its turn.
 pub fn of_seed(seed: u64) -> (String, Simulation) {
     // The lowest bit of the seed chooses the broker.
     let turn = seed / 2;
-    let size = 1 + turn / 8 % 10;
-    match turn % 8 {
-        0..4 => (format!("orders({size})"), orders(size)),
-        4..6 => (format!("contended_orders({size})"), contended_orders(size)),
+    let round = turn / 12;
+    let size = 1 + round % 10;
+    let is_shared = round.is_multiple_of(3);
+    match turn % 12 {
+        0..4 => {
+            let count = 1 + round % 8;
+            let name = format!("programs({seed}, {count}, {is_shared})");
+            (name, programs(seed, count, is_shared))
+        }
+        4 | 5 => (format!("bank({size}, {is_shared})"), bank(size, is_shared)),
+        6 => {
+            let size = 1 + round % 4;
+            (
+                format!("versions({size}, {is_shared})"),
+                versions(size, is_shared),
+            )
+        }
+        7 | 8 => (format!("orders({size})"), orders(size)),
+        9 | 10 => (format!("contended_orders({size})"), contended_orders(size)),
         _ => (
             format!("orders_of_a_stored_client({size})"),
             orders_of_a_stored_client(size),
         ),
+    }
+}
+
+/// Compensation that waits longer than any answer takes whatever goes wrong, so that undos come in the order of the steps.
+const fn patient() -> CompensationPolicy {
+    CompensationPolicy {
+        answer_within: Duration::from_secs(4 * 3600),
+        undo_within: Duration::from_secs(600),
+        undo_attempts: 50,
+        first_backoff: Duration::from_secs(10),
+        longest_backoff: Duration::from_secs(600),
+    }
+}
+
+/// Retries for longer than anything is out of order.
+const fn persistent() -> RetryPolicy {
+    RetryPolicy {
+        immediate: 1,
+        delayed: u32::MAX,
+        first_delay: Duration::from_secs(5),
+        longest_delay: Duration::from_secs(30),
+        give_up_after: Duration::from_secs(24 * 3600),
+        jitter: true,
+    }
+}
+
+/// Nothing is in the error queue.
+fn nothing_failed(effects: &Effects) -> Result<(), String> {
+    let mut reasons = effects.reasons();
+    match reasons.next() {
+        Some(reason) => Err(format!(
+            "{} messages failed for good, the first: {reason}",
+            effects.failed()
+        )),
+        None => Ok(()),
     }
 }

@@ -155,7 +155,7 @@ pub(crate) struct Unit<'a> {
     pub(crate) at: usize,
     pub(crate) endpoint: &'a Address,
     pub(crate) index: usize,
-    pub(crate) work: &'a UnitOfWork,
+    pub(crate) work: &'a Arc<UnitOfWork>,
 }
 
 impl What {

@@ -29,6 +29,13 @@ pub(crate) struct Endpoint {
     pub(crate) versions: Vec<Deploy>,
 }
 
+impl Endpoint {
+    /// The number of the newest version.
+    pub(crate) const fn newest(&self) -> usize {
+        self.versions.len() - 1
+    }
+}
+
 impl World {
     /// An endpoint with a store.
     #[must_use]
@@ -67,6 +74,9 @@ impl World {
     }
 
     /// The next version of the last endpoint: a process that starts again may start with it, or with the one before.
+    ///
+    /// When faults are over the newest runs everywhere, and an operator replays once what was set aside because the older
+    /// one could not read what the newer one had stored.
     #[must_use]
     pub fn then(
         mut self,

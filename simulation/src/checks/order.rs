@@ -106,23 +106,50 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
 #[derive(Default)]
 struct Rows<'a> {
     rows: HashMap<(&'a Address, &'a MessageId), PendingRow>,
+    /// What each unit found, the last at the end: a crash may take units back.
+    before: HashMap<&'a Address, Vec<Before<'a>>>,
+}
+
+/// A row as it was before the unit of that number.
+struct Before<'a> {
+    index: usize,
+    id: &'a MessageId,
+    row: Option<PendingRow>,
 }
 
 impl<'a> Rows<'a> {
-    /// Takes in a change; returns the id of what may leave from now on.
-    fn change(&mut self, endpoint: &'a Address, change: &'a PendingChange) -> Option<MessageId> {
-        match change {
-            PendingChange::Add(row) => {
-                self.rows.insert((endpoint, &row.id), (**row).clone());
-                Some(row.outgoing().id)
-            }
+    /// Takes in a change by the unit of that number; returns the id of what may leave from now on.
+    fn change(
+        &mut self,
+        endpoint: &'a Address,
+        index: usize,
+        change: &'a PendingChange,
+    ) -> Option<MessageId> {
+        let (id, row) = match change {
+            PendingChange::Add(row) => (&row.id, (**row).clone()),
             PendingChange::Move { id, due, .. } => {
-                let row = self.rows.get_mut(&(endpoint, id))?;
+                let mut row = self.rows.get(&(endpoint, id))?.clone();
                 row.token += 1;
                 row.due = Some(*due);
-                Some(row.outgoing().id)
+                (id, row)
             }
-            _ => None,
+            _ => return None,
+        };
+        let leaves = row.outgoing().id;
+        let row = self.rows.insert((endpoint, id), row);
+        let before = Before { index, id, row };
+        self.before.entry(endpoint).or_default().push(before);
+        Some(leaves)
+    }
+
+    /// The units from that one on are gone.
+    fn lose(&mut self, endpoint: &'a Address, from: usize) {
+        let before = self.before.entry(endpoint).or_default();
+        while let Some(Before { id, row, .. }) = before.pop_if(|before| before.index >= from) {
+            match row {
+                Some(row) => self.rows.insert((endpoint, id), row),
+                None => self.rows.remove(&(endpoint, id)),
+            };
         }
     }
 
@@ -150,12 +177,15 @@ pub(super) fn sent_late(trace: &Trace) -> Finding {
                     durable: *durable,
                 };
                 for change in &unit.pending {
-                    if let Some(id) = rows.change(&member.name, change) {
+                    if let Some(id) = rows.change(&member.name, *index, change) {
                         leaving.entry((&member.name, id)).or_default().push(written);
                     }
                 }
             }
-            What::Lost { from } => ends.add(&member.name, at, *from),
+            What::Lost { from } => {
+                rows.lose(&member.name, *from);
+                ends.add(&member.name, at, *from);
+            }
             What::Taken { envelope, queue, .. } if member.role == Role::Stored => {
                 let is_error = queue.as_ref().is_some_and(|queue| queue.as_str() == ERROR_QUEUE);
                 let units = leaving.get(&(&member.name, envelope.id.clone()));
@@ -185,9 +215,10 @@ pub(super) fn marked_late(trace: &Trace) -> Finding {
             What::Confirmed(id) => {
                 confirmed.insert((&member.name, id));
             }
-            What::Committed { unit, .. } => {
+            What::Lost { from } => rows.lose(&member.name, *from),
+            What::Committed { unit, index, .. } => {
                 for change in &unit.pending {
-                    rows.change(&member.name, change);
+                    rows.change(&member.name, *index, change);
                     let (PendingChange::Sent(id) | PendingChange::AlarmSent { id, .. }) = change else {
                         continue;
                     };
@@ -217,7 +248,13 @@ pub(super) fn never_early(trace: &Trace) -> Finding {
         let Some(member) = trace.members.get(event.process) else {
             continue;
         };
-        let What::Committed { unit, local, .. } = &event.what else {
+        if let What::Lost { from } = &event.what {
+            rows.lose(&member.name, *from);
+        }
+        let What::Committed {
+            unit, local, index, ..
+        } = &event.what
+        else {
             continue;
         };
         for change in &unit.pending {
@@ -231,7 +268,7 @@ pub(super) fn never_early(trace: &Trace) -> Finding {
                     row.name, member.name
                 ));
             }
-            rows.change(&member.name, change);
+            rows.change(&member.name, *index, change);
         }
     }
     Ok(())
@@ -241,10 +278,18 @@ pub(super) fn never_early(trace: &Trace) -> Finding {
 mod tests {
     use std::time::Duration;
 
+    use longhaul_core::clock::Timestamp;
     use longhaul_core::store::PendingKind;
 
     use super::*;
-    use crate::checks::story::{START, Story, add, done, message, row, unit};
+    use crate::checks::story::{START, Story, add, done, id, message, row, unit};
+
+    fn timeout(due: Timestamp) -> PendingChange {
+        let mut timeout = row("t", "m");
+        timeout.kind = PendingKind::Timeout;
+        timeout.due = Some(due);
+        PendingChange::Add(Box::new(timeout))
+    }
 
     #[test]
     fn when_a_message_is_acknowledged_too_early_it_is_found() {
@@ -274,9 +319,43 @@ mod tests {
     }
 
     #[test]
+    fn when_a_crash_takes_the_move_of_a_timeout_it_is_not_counted() {
+        let moved = |due| {
+            let change = PendingChange::Move {
+                id: id("t"),
+                due,
+                attention: START,
+            };
+            unit([done("n")], [], [change])
+        };
+        let fire = PendingChange::Fire {
+            id: id("t"),
+            token: 0,
+        };
+        let story = Story::new()
+            .commit(unit([done("m")], [], [timeout(START)]), 0)
+            .commit(moved(START + Duration::from_secs(3600)), 1);
+        let alarmed = |story: Story, times| {
+            let mut row = row("t", "m");
+            row.kind = PendingKind::Timeout;
+            row.token = times;
+            let alarm = message(row.outgoing().id.as_str());
+            sent_late(&story.taken(alarm).trace())
+        };
+        let lost = || story.clone().lose(1);
+        assert!(never_early(&story.clone().commit(unit([], [], [fire.clone()]), 2).trace()).is_err());
+        assert_eq!(
+            never_early(&lost().commit(unit([], [], [fire]), 1).trace()),
+            Ok(())
+        );
+        assert_eq!(alarmed(lost().commit(moved(START), 1), 1), Ok(()));
+        assert!(alarmed(lost().commit(moved(START), 1), 2).is_err());
+    }
+
+    #[test]
     fn when_a_row_is_marked_without_its_confirmation_it_is_found() {
         let committed = || Story::new().commit(unit([done("m")], [], [add("out", "m"), add("two", "m")]), 0);
-        let mark = || unit([], [], [PendingChange::Sent(crate::checks::story::id("out"))]);
+        let mark = || unit([], [], [PendingChange::Sent(id("out"))]);
         assert!(marked_late(&committed().confirmed("two").commit(mark(), 1).trace()).is_err());
         assert_eq!(
             marked_late(&committed().confirmed("out").commit(mark(), 1).trace()),
@@ -286,14 +365,8 @@ mod tests {
 
     #[test]
     fn when_a_timeout_fires_before_or_at_its_instant_it_is_found() {
-        let timeout = |due| {
-            let mut timeout = row("t", "m");
-            timeout.kind = PendingKind::Timeout;
-            timeout.due = Some(due);
-            PendingChange::Add(Box::new(timeout))
-        };
         let fire = || PendingChange::Fire {
-            id: crate::checks::story::id("t"),
+            id: id("t"),
             token: 0,
         };
         let fired = |due| {

@@ -56,6 +56,10 @@ pub(super) fn counted(trace: &Trace) -> Finding {
     let mut counts = HashMap::new();
     for unit in trace.lasting() {
         for change in &unit.work.inbox {
+            if let Some(InboxState::Failed { .. }) = change.next {
+                // A replay begins anew.
+                counts.remove(&(unit.endpoint, &change.id));
+            }
             let Some(InboxState::Scheduled {
                 generation, attempts, ..
             }) = change.next

@@ -18,7 +18,7 @@ use crate::trace::{Event, Member, Role, Trace, What};
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 /// A trace of one endpoint with a store, `sales`, a second per event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Story(Trace);
 
 impl Story {

@@ -1,0 +1,95 @@
+//! What happens once faults are over: the newest versions are deployed, and an operator replays what the older ones refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_core::address::Address;
+use longhaul_core::clock::Clock;
+use longhaul_core::envelope::Envelope;
+use longhaul_core::headers;
+use longhaul_core::reason::Reason;
+
+use super::{Machine, Process};
+use crate::trace::What;
+
+/// How long alarms of timeouts that are gone are waited for: in every fifth schedule, and in the others. Hours in which
+/// nothing else happens are most of a schedule's cost.
+const NEAR: [Duration; 2] = [Duration::from_secs(7200), Duration::from_secs(60)];
+impl Machine<'_> {
+    /// Faults are over, if they are not: nothing goes wrong any more, and the newest versions are deployed.
+    pub(super) fn settle(&mut self) {
+        if std::mem::replace(&mut self.is_settling, true) {
+            return;
+        }
+        self.hub.world().chooser.end_faults();
+        self.events.clear();
+        for at in 0..self.processes.len() {
+            let process = &mut self.processes[at];
+            let endpoint = process
+                .endpoint
+                .and_then(|endpoint| self.setup.world.endpoints.get(endpoint));
+            if endpoint.is_some_and(|endpoint| process.version != endpoint.newest())
+                && let Some(stop) = process.stop.take()
+            {
+                // It may have ended already.
+                stop.send(()).unwrap_or_default();
+                let text = String::from("it is asked to stop: the newest version is deployed");
+                let now = self.hub.clock.now();
+                self.hub.world().note(now, at, What::World(text));
+            }
+        }
+    }
+
+    /// Where there are several versions: whether the newest is not everywhere yet, or an operator has found something to
+    /// replay.
+    pub(super) fn has_more_to_settle(&mut self) -> bool {
+        let newest = |process: &Process| {
+            let endpoint = process
+                .endpoint
+                .and_then(|endpoint| self.setup.world.endpoints.get(endpoint));
+            endpoint.is_none_or(|endpoint| process.version == endpoint.newest())
+        };
+        if !self.processes.iter().all(newest) {
+            self.settle();
+            return true;
+        }
+        let mut state = self.hub.world();
+        let unreadable = Reason::UnreadableState.as_str();
+        let failed = state.broker.take_failed(|envelope| {
+            envelope.headers.get(headers::ERROR_REASON) == Some(unreadable)
+                && !self.replayed.contains(&envelope.id)
+        });
+        let now = self.hub.clock.now();
+        for envelope in &failed {
+            let Some(queue) = source(envelope) else { continue };
+            self.replayed.insert(envelope.id.clone());
+            state.broker.put(&queue, Arc::new(replay(envelope)), now);
+            let text = format!("an operator replays {}", envelope.id);
+            state.note(now, 0, What::World(text));
+        }
+        !failed.is_empty()
+    }
+
+    /// How long alarms are waited for that mean nothing.
+    pub(super) fn near(&self) -> Duration {
+        // The lowest bit of the seed chooses the broker.
+        NEAR[usize::from(!(self.setup.seed / 2).is_multiple_of(5))]
+    }
+}
+
+/// The queue that a message in the error queue came from.
+fn source(envelope: &Envelope) -> Option<Address> {
+    Address::new(envelope.headers.get(headers::ERROR_SOURCE)?).ok()
+}
+
+/// A message from the error queue as an operator sends it back.
+fn replay(envelope: &Envelope) -> Envelope {
+    let mut again = envelope.clone();
+    let names = envelope.headers.iter().map(|(name, _)| name);
+    let names = names.filter(|name| name.starts_with(headers::ERROR_PREFIX));
+    for name in names {
+        again.headers.remove(name);
+    }
+    again.headers.set(headers::REPLAY, "1");
+    again
+}

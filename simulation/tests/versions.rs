@@ -1,0 +1,27 @@
+//! An endpoint whose code goes forward and back a version, under everything that can go wrong.
+
+use longhaul_simulation::{FaultKind, Faults, systems};
+
+#[test]
+fn when_nothing_goes_wrong_the_newer_version_ends_what_the_older_one_began() {
+    systems::versions(4, false).faults(Faults::none()).check(2);
+}
+
+#[test]
+fn when_everything_goes_wrong_newer_state_is_never_overwritten() {
+    systems::versions(4, false).check(300);
+}
+
+#[test]
+fn when_both_versions_run_at_once_newer_state_is_never_overwritten() {
+    // Clocks that differ: see the last test.
+    let faults = Faults::all().without(FaultKind::Clock);
+    systems::versions(4, true).faults(faults).check(300);
+}
+
+/// An alarm that is replayed where the clock says that it is early stays parked, and its timeout never fires.
+#[test]
+#[ignore = "the runtime loses it"]
+fn when_an_alarm_is_replayed_too_early_it_fires_in_time() {
+    systems::versions(1, true).from_seed(133_645).check(1);
+}
