@@ -23,7 +23,6 @@ fn when_everything_goes_wrong_every_program_has_its_computed_end() {
 
 /// A row that waits to be sent when the clock is set back is parked, for its delay is over the broker's limit then.
 #[test]
-#[ignore = "the runtime loses it"]
 fn when_the_clock_is_set_back_before_an_alarm_is_sent_it_is_sent_all_the_same() {
     systems::programs(156_511, 2, false).replay("sqs requests:1 world#0=at:3878:step:1:-3600000000");
 }

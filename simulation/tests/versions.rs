@@ -21,7 +21,6 @@ fn when_both_versions_run_at_once_newer_state_is_never_overwritten() {
 
 /// An alarm that is replayed where the clock says that it is early stays parked, and its timeout never fires.
 #[test]
-#[ignore = "the runtime loses it"]
 fn when_an_alarm_is_replayed_too_early_it_fires_in_time() {
     systems::versions(1, true).from_seed(133_645).check(1);
 }

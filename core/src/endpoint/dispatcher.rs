@@ -299,6 +299,17 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
             let to = describe(&dispatch.to);
             tracing::warn!(id = %dispatch.envelope.id, %to, %error, "failed to send");
             let Some(mark) = mark else { return };
+            // The clock was set back since it was put in line: the relay sends it when the rest fits.
+            let longest = shared.longest_delay();
+            let too_far = dispatch.due.filter(|due| due.since(now) > longest);
+            if let Some(due) = too_far {
+                let attention = due - longest;
+                shared.marks.add(PendingChange::Defer {
+                    id: mark.id,
+                    attention,
+                });
+                return;
+            }
             shared.marks.add(if error.is_retryable() || error.kind() == TransportErrorKind::Closed {
                 let attention = now + backoff(shared, error.kind());
                 // The relay has looked at it by then, and a claim that failed has ended.

@@ -1,5 +1,6 @@
 //! Whether a message that came in counts: what the inbox says about its id, and the row about an alarm.
 
+use crate::clock::Timestamp;
 use crate::endpoint::arrival::{Original, Ready};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::mutated;
@@ -11,7 +12,8 @@ use crate::headers;
 use crate::ids::MessageId;
 use crate::reason::Reason;
 use crate::store::{
-    InboxState, LoadRequest, Loaded, PendingChange, PendingRow, Store, StoreError, StoreErrorKind,
+    InboxChange, InboxState, LoadRequest, Loaded, PendingChange, PendingRow, Store, StoreError,
+    StoreErrorKind, UnitOfWork,
 };
 
 /// What the inbox says about a message that came in.
@@ -88,8 +90,9 @@ pub(crate) async fn look_up(
 }
 
 /// An alarm whose row is gone, moved or parked is stale; one that comes early leaves its row to the relay.
-pub(crate) fn alarm_that_does_not_count(
+pub(crate) async fn alarm_that_does_not_count(
     shared: &Shared,
+    store: &dyn Store,
     ready: &Ready<'_>,
     loaded: &Loaded,
 ) -> Option<Ending> {
@@ -107,15 +110,57 @@ pub(crate) fn alarm_that_does_not_count(
         tracing::debug!(id = %ready.id(), "an alarm is of a timeout that was cancelled, moved or set aside, or has fired");
         return Some(Ending::Settled);
     };
-    let due = row.due.unwrap_or(crate::clock::Timestamp::MIN);
+    let due = row.due.unwrap_or(Timestamp::MIN);
     if shared.clock.now() > due || mutated!(AlarmTooEarly) {
         return None;
     }
     tracing::debug!(id = %row.id, %due, "an alarm came early; the store fires the timeout when its time has come");
     let attention = due + TICK;
-    shared.marks.add(PendingChange::Defer {
-        id: row.id.clone(),
+    if loaded.inbox.is_none() && row.parked.is_none() {
+        shared.marks.add(PendingChange::Defer {
+            id: row.id.clone(),
+            attention,
+        });
+        return Some(Ending::Settled);
+    }
+    Some(begin_anew(shared, store, ready, loaded, row, attention).await)
+}
+
+/// An alarm of a retry or a replay came early: what is known of it is forgotten, and its row is as it was before it rang,
+/// so that it can ring again.
+async fn begin_anew(
+    shared: &Shared,
+    store: &dyn Store,
+    ready: &Ready<'_>,
+    loaded: &Loaded,
+    row: &PendingRow,
+    attention: Timestamp,
+) -> Ending {
+    let row = PendingRow {
         attention,
+        alarm_sent: false,
+        parked: None,
+        ..row.clone()
+    };
+    let forget = loaded.inbox.map(|state| InboxChange {
+        id: ready.id().clone(),
+        expected: Some(state),
+        next: None,
+        at: shared.clock.now(),
     });
-    Some(Ending::Settled)
+    let work = UnitOfWork {
+        inbox: forget.into_iter().collect(),
+        pending: vec![PendingChange::Add(Box::new(row))],
+        ..UnitOfWork::default()
+    };
+    match shared.commit(store, work).await {
+        Ok(()) => {
+            shared.begun.forget(ready.id());
+            Ending::Settled
+        }
+        Err(error) => {
+            tracing::warn!(id = %ready.id(), %error, "could not put off an alarm that came early; it is given back");
+            Ending::GiveBack
+        }
+    }
 }

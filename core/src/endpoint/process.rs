@@ -139,7 +139,7 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
             Gate::Killer(known) => return give_up(shared, &original, &known, &killed()).await,
         };
         if ready.is_alarm()
-            && let Some(ending) = alarm_that_does_not_count(shared, ready, &loaded)
+            && let Some(ending) = alarm_that_does_not_count(shared, store, ready, &loaded).await
         {
             return ending;
         }
