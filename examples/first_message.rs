@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 /// A command asks one owner to do something. Its wire name never changes.
 #[derive(Command, Serialize, Deserialize)]
 #[message("greeter.greet.v1")]
-struct Greet {
-    name: String,
+pub(crate) struct Greet {
+    pub(crate) name: String,
 }
 
 /// A handler does the work outside; here it hands the greeting to the terminal.
-struct Greeter {
-    greetings: mpsc::Sender<String>,
+pub(crate) struct Greeter {
+    pub(crate) greetings: mpsc::Sender<String>,
 }
 
 impl Handler<Greet> for Greeter {

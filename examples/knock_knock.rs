@@ -18,30 +18,30 @@ const ENOUGH: u64 = 10_000;
 
 #[derive(Event, Serialize, Deserialize)]
 #[message("shop.order_submitted.v1")]
-struct OrderSubmitted {
-    customer: String,
-    order: u32,
-    cents: u64,
+pub(crate) struct OrderSubmitted {
+    pub(crate) customer: String,
+    pub(crate) order: u32,
+    pub(crate) cents: u64,
 }
 
 #[derive(Command, Serialize, Deserialize)]
 #[message("shop.process_order.v1")]
-struct ProcessOrder {
+pub(crate) struct ProcessOrder {
     customer: String,
-    order: u32,
+    pub(crate) order: u32,
     cents: u64,
-    percent_off: u64,
+    pub(crate) percent_off: u64,
 }
 
 /// What a customer ordered within the last week.
 #[derive(Serialize, Deserialize)]
-struct CustomerTotal {
+pub(crate) struct CustomerTotal {
     customer: String,
     cents: u64,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-enum Elapsed {
+pub(crate) enum Elapsed {
     /// An order of so much is a week old.
     Week { cents: u64 },
 }
@@ -101,7 +101,7 @@ impl CustomerTotal {
 
 /// Notes what was processed; it has no way to notice a double, so that one would show.
 #[derive(Clone, Default)]
-struct Processed(Arc<Mutex<Vec<(u32, u64)>>>);
+pub(crate) struct Processed(Arc<Mutex<Vec<(u32, u64)>>>);
 
 impl Handler<ProcessOrder> for Processed {
     async fn handle(&self, process: ProcessOrder, ctx: &mut Context) -> HandlerResult {

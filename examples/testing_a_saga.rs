@@ -1,11 +1,12 @@
-//! Testing a saga: a story of messages and time, without a broker, a store or an async runtime.
+//! Testing a saga: stories of messages and time, and then everything that can go wrong, on virtual time.
 //!
-//! `cargo run --example testing_a_saga`; in a project of your own each story is a `#[test]`.
+//! `cargo run --features testing --example testing_a_saga`; in a project of your own each function is a `#[test]`.
 
 use std::time::Duration;
 
 use longhaul::prelude::*;
-use longhaul_testing::scenario::Scenario;
+use longhaul::testing::scenario::Scenario;
+use longhaul::testing::{Effects, Outside, Simulation, Workload};
 use serde::{Deserialize, Serialize};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -114,9 +115,63 @@ fn a_payment_that_comes_after_the_deadline_is_refunded_once() {
         .then_nothing_changed();
 }
 
+/// The bank, which fails like a real one: the simulation says no in its place, answers late, or not at all.
+struct Billing(Outside);
+
+impl Handler<ChargeCard> for Billing {
+    async fn handle(&self, ChargeCard { order, cents }: ChargeCard, ctx: &mut Context) -> HandlerResult {
+        let (order, cents) = (order.to_string(), i64::try_from(cents)?);
+        self.0
+            .once("charge", &order, cents, ctx.idempotency_key())
+            .await?;
+        ctx.reply(PaymentTaken {});
+        Ok(())
+    }
+}
+
+impl Handler<RefundCard> for Billing {
+    async fn handle(&self, RefundCard { order }: RefundCard, ctx: &mut Context) -> HandlerResult {
+        let order = order.to_string();
+        self.0.once("refund", &order, 0, ctx.idempotency_key()).await?;
+        Ok(())
+    }
+}
+
+fn whatever_goes_wrong_an_order_is_confirmed_or_refunded() {
+    let placed = (1..=3).map(|order| OrderPlaced { order, cents: 1999 });
+    let workload = placed.fold(Workload::new(), Workload::publish);
+    Simulation::of(|world| {
+        world
+            .endpoint("sales", |endpoint, _| {
+                endpoint
+                    .saga::<OrderSaga>()
+                    .route::<ChargeCard>("billing")
+                    .route::<RefundCard>("billing")
+            })
+            .storeless("billing", |endpoint, outside| {
+                endpoint
+                    .idempotent_handler::<ChargeCard>(Billing(outside.clone()))
+                    .idempotent_handler::<RefundCard>(Billing(outside.clone()))
+            })
+    })
+    .workload(workload)
+    .invariant("what is charged is confirmed or refunded", |effects: &Effects| {
+        let confirmed = effects.messages::<OrderConfirmed>();
+        let placed = effects.messages::<OrderPlaced>();
+        placed.iter().all(|placed| {
+            let times = |what| effects.count(what, &placed.order.to_string());
+            let confirmations = confirmed.iter().filter(|end| end.order == placed.order);
+            times("charge") <= 1 && times("charge") == confirmations.count() + times("refund")
+        })
+    })
+    .check(200);
+}
+
 fn main() {
     an_order_that_is_paid_is_confirmed();
     println!("an order that is paid is confirmed: ok");
     a_payment_that_comes_after_the_deadline_is_refunded_once();
     println!("a payment that comes after the deadline is refunded once: ok");
+    whatever_goes_wrong_an_order_is_confirmed_or_refunded();
+    println!("whatever goes wrong, an order is confirmed or refunded: ok");
 }

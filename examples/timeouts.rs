@@ -16,32 +16,32 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 #[derive(Event, Serialize, Deserialize)]
 #[message("garage.car_bought.v1")]
-struct CarBought {
-    car: String,
+pub(crate) struct CarBought {
+    pub(crate) car: String,
 }
 
 #[derive(Event, Serialize, Deserialize)]
 #[message("garage.car_serviced.v1")]
-struct CarServiced {
-    car: String,
+pub(crate) struct CarServiced {
+    pub(crate) car: String,
 }
 
 #[derive(Command, Serialize, Deserialize)]
 #[message("garage.remind.v1")]
-struct Remind {
-    what: String,
+pub(crate) struct Remind {
+    pub(crate) what: String,
 }
 
 /// Reminds of a service after a year without one, and of the end of the guarantee after ten.
 #[derive(Serialize, Deserialize)]
-struct Guarantee {
+pub(crate) struct Guarantee {
     car: String,
     service: TimeoutId,
 }
 
 /// A saga's timeouts are its own business: a private enum, matched exhaustively.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-enum Reminder {
+pub(crate) enum Reminder {
     Service,
     GuaranteeEnds,
 }
@@ -87,7 +87,7 @@ impl Guarantee {
 }
 
 /// Prints reminders with the time at which they come.
-struct Printer;
+pub(crate) struct Printer;
 
 impl Handler<Remind> for Printer {
     async fn handle(&self, remind: Remind, ctx: &mut Context) -> HandlerResult {

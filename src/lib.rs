@@ -39,7 +39,8 @@
 //!
 //! - `embedded` (default): the embedded broker, the sled store, the memory store.
 //! - `rabbitmq`: endpoints on RabbitMQ.
-//! - `testing`: scenarios for sagas, virtual time, and the contract suites for transports and stores.
+//! - `testing`: scenarios for sagas, the simulation of whole systems, virtual time, and the contract suites for transports
+//!   and stores. It belongs into `dev-dependencies`: it lets the simulation end processes within the runtime.
 
 pub use longhaul_core::{
     Command, Event, Message, address, clock, codec, endpoint, envelope, handler, headers, ids, limits,
@@ -47,8 +48,6 @@ pub use longhaul_core::{
 };
 pub use longhaul_core::{endpoint::EndpointError as Error, signals::stop_signal};
 pub use longhaul_sagas as sagas;
-#[cfg(feature = "testing")]
-pub use longhaul_testing as testing;
 
 #[cfg(feature = "embedded")]
 pub use longhaul_embedded as embedded;
@@ -60,6 +59,17 @@ pub use longhaul_memory as memory;
 pub use longhaul_rabbitmq as rabbitmq;
 #[cfg(feature = "embedded")]
 pub use longhaul_sled as sled;
+
+#[cfg(feature = "testing")]
+pub mod testing {
+    //! What tests need: [`scenario`] for one saga, [`Simulation`] for a whole system, the contract suites for adapters.
+
+    pub use longhaul_simulation::{
+        Call, Effects, Failure, FaultKind, Faults, Holds, Outside, Personality, Schedule, Sent, Simulation,
+        Summary, Unreachable, Workload, World,
+    };
+    pub use longhaul_testing::{scenario, store_suite, transport_suite, virtual_time};
+}
 
 pub mod prelude {
     //! What most endpoints need: `use longhaul::prelude::*;`.
@@ -100,4 +110,8 @@ mod documents {
 
     #[doc = include_str!("../docs/guide/sagas.md")]
     struct Sagas;
+
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/guide/testing.md")]
+    struct Testing;
 }

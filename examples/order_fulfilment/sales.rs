@@ -6,7 +6,7 @@ use longhaul::prelude::*;
 use longhaul::sagas::TimeoutId;
 use serde::{Deserialize, Serialize};
 
-use crate::messages::{
+use super::messages::{
     CardCharged, CardDeclined, CardRefunded, ChargeCard, OrderCancelled, OrderCompleted, OrderShipped,
     PlaceOrder, RefundCard, ReleaseStock, ReserveStock, ShipOrder, StockReleased, StockReserved,
 };

@@ -3,7 +3,7 @@
 //! The saga says what belongs to an order, and what undoes it. It knows neither the broker nor the database.
 
 mod connection;
-mod messages;
+pub(crate) mod messages;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use longhaul::sagas::{Definition, Saga, SagaContext, SagaEndpoint};
 use longhaul::sled::Sled;
 use serde::{Deserialize, Serialize};
 
-use crate::messages::billing::{CardCharged, CardRefunded, CardRefused, ChargeCard, RefundCard};
-use crate::messages::sales::{OrderCancelled, OrderCompleted, PlaceOrder};
-use crate::messages::shipping::{OrderShipped, OutOfStock, ShipOrder};
+use self::messages::billing::{CardCharged, CardRefunded, CardRefused, ChargeCard, RefundCard};
+use self::messages::sales::{OrderCancelled, OrderCompleted, PlaceOrder};
+use self::messages::shipping::{OrderShipped, OutOfStock, ShipOrder};
 
 /// Runs the sales endpoint until it is asked to stop.
 #[derive(Parser)]
@@ -46,7 +46,7 @@ const PAYMENT_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Ships an order once it is paid. Gives the money back if it can't be shipped.
 #[derive(Serialize, Deserialize)]
-struct OrderSaga {
+pub(crate) struct OrderSaga {
     order: String,
     item: String,
     cents: u64,
@@ -54,7 +54,7 @@ struct OrderSaga {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Deadline {
+pub(crate) enum Deadline {
     Payment,
 }
 

@@ -2,7 +2,7 @@
 
 mod connection;
 #[path = "messages/shipping.rs"]
-mod messages;
+pub(crate) mod messages;
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use clap::Parser;
 use longhaul::prelude::*;
 use longhaul::sled::Sled;
 
-use crate::messages::{OrderShipped, OutOfStock, ShipOrder};
+use self::messages::{OrderShipped, OutOfStock, ShipOrder};
 
 /// Runs the shipping endpoint until it is asked to stop.
 #[derive(Parser)]
@@ -32,7 +32,7 @@ async fn main() -> Result<(), longhaul::Error> {
         .await
 }
 
-struct Shipping;
+pub(crate) struct Shipping;
 
 impl Handler<ShipOrder> for Shipping {
     async fn handle(&self, ship: ShipOrder, ctx: &mut Context) -> HandlerResult {

@@ -1,5 +1,8 @@
 //! Who makes the requests: a process of the world like the others, with or without a store.
 
+use std::time::Duration;
+
+use longhaul_core::address::Address;
 use longhaul_core::clock::{Clock, Timestamp};
 use longhaul_core::endpoint::{EndpointBuilder, EndpointError, EndpointErrorKind, Session};
 use longhaul_core::ids::{InvalidId, MessageId};
@@ -9,16 +12,25 @@ use crate::machine::RESTART;
 use crate::trace::What;
 use crate::workload::Request;
 
+/// How often it looks whether all endpoints have been up.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Makes each request until it knows that it was taken; then goes on running, to send what its store holds.
 pub(crate) async fn live(
     incarnation: Incarnation,
     builder: EndpointBuilder,
     start: Timestamp,
     requests: Vec<(usize, Request)>,
+    awaited: Vec<Address>,
 ) -> Result<(), EndpointError> {
     let endpoint = builder.build().await?;
     let session = endpoint.session();
     let asking = async {
+        incarnation.hub.clock.sleep_until(start).await;
+        let are_up = |world: &mut World| awaited.iter().all(|name| world.broker.queues.contains_key(name));
+        while !incarnation.act(are_up).await {
+            incarnation.pass(LOOK).await;
+        }
         for (number, request) in requests {
             incarnation.hub.clock.sleep_until(start + request.at).await;
             ask(&incarnation, &session, number, &request).await?;

@@ -58,7 +58,7 @@ impl Simulation {
     }
 
     fn try_schedule(&self, schedule: &Schedule) -> Result<Run, Box<Failure>> {
-        let run = self.run_schedule(0, schedule);
+        let run = self.run_schedule(schedule);
         match self.violation(&run) {
             None => Ok(run),
             Some((broken, what)) => Err(Box::new(Failure::new(None, broken, what, &run))),

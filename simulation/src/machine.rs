@@ -264,7 +264,13 @@ impl<'a> Machine<'a> {
                 builder
             };
             let start = beginning() + HEAD_START;
-            let life = client::live(incarnation, builder, start, self.requests.clone());
+            let endpoints = self.setup.world.endpoints.iter();
+            let is_awaited = !self.setup.world.requests_at_once;
+            let awaited = endpoints
+                .filter(|_| is_awaited)
+                .map(|one| address(&one.name))
+                .collect();
+            let life = client::live(incarnation, builder, start, self.requests.clone(), awaited);
             process.life = Some(Box::pin(life));
             return;
         };
@@ -570,6 +576,7 @@ impl<'a> Machine<'a> {
             faults: state.chooser.taken().to_vec(),
             requests,
             leases: personality == Personality::Sqs,
+            seed: self.setup.seed,
         };
         let delivered = trace
             .events

@@ -135,6 +135,8 @@ pub struct Schedule {
     pub(crate) requests: Option<Vec<usize>>,
     /// Whether the broker is one with leases.
     pub(crate) leases: bool,
+    /// Where the endpoints' own randomness comes from: ids and jitter.
+    pub(crate) seed: u64,
 }
 
 impl Schedule {

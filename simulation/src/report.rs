@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::Envelope;
@@ -12,10 +13,12 @@ use longhaul_core::store::{InboxState, PendingChange, PendingKind, UnitOfWork};
 use crate::broker::ERROR_QUEUE;
 use crate::machine::Run;
 use crate::plan::Schedule;
-use crate::trace::{Trace, What};
+use crate::trace::{Event, Trace, What};
 
 /// The most lines of a story that are shown.
 const LINES: usize = 60;
+/// A message that is this late is said to be.
+const NOTICEABLE: Duration = Duration::from_secs(1);
 
 /// A schedule that breaks something.
 #[derive(Debug, Clone)]
@@ -123,6 +126,16 @@ struct Told {
 struct Origin<'a> {
     sender: &'a str,
     name: &'a str,
+    /// When it should have been there.
+    expected: Timestamp,
+}
+
+impl Origin<'_> {
+    /// By how much it is late, if people would notice.
+    fn late(&self, now: Timestamp) -> Option<Duration> {
+        let late = now.since(self.expected);
+        (late >= NOTICEABLE).then_some(late)
+    }
 }
 
 impl Told {
@@ -141,15 +154,16 @@ impl Told {
                 .members
                 .get(event.process)
                 .map_or("?", |member| member.name.as_str());
-            if let What::Taken { envelope, .. } = &event.what {
+            if let What::Taken { envelope, due, .. } = &event.what {
                 let origin = Origin {
                     sender: name,
                     name: short(envelope),
+                    expected: due.map_or(event.at, |due| due.max(event.at)),
                 };
                 origins.entry(&envelope.id).or_insert(origin);
             }
             let before = told.story.len();
-            told.tell(name, &event.what, &origins);
+            told.tell(name, event, &origins);
             for line in &mut told.story[before..] {
                 *line = format!("after {:?}: {line}", event.at.since(begin));
             }
@@ -158,8 +172,8 @@ impl Told {
     }
 
     /// Tells one event, if it is worth telling.
-    fn tell(&mut self, name: &str, what: &What, origins: &HashMap<&MessageId, Origin<'_>>) {
-        match what {
+    fn tell(&mut self, name: &str, event: &Event, origins: &HashMap<&MessageId, Origin<'_>>) {
+        match &event.what {
             What::Taken {
                 envelope,
                 queue: Some(queue),
@@ -182,8 +196,13 @@ impl Told {
                     let origin = origins.get(&change.id);
                     let (sender, message) =
                         origin.map_or((name, "a timeout"), |origin| (origin.sender, origin.name));
-                    self.say(format!("{name} handles {message} from {sender}{}", outcome(unit)));
-                    self.draw(&format!("{sender}->>{name}: {message}"));
+                    let late = origin.and_then(|origin| origin.late(event.at));
+                    let late = late.map_or_else(String::new, |late| format!(" ({late:.1?} late)"));
+                    self.say(format!(
+                        "{name} handles {message} from {sender}{late}{}",
+                        outcome(unit)
+                    ));
+                    self.draw(&format!("{sender}->>{name}: {message}{late}"));
                 }
             }
             What::Called(call) => {

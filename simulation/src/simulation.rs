@@ -222,7 +222,7 @@ impl Simulation {
             Ok(schedule) => schedule,
             Err(fault) => panic!("{fault}"),
         };
-        let run = self.run_schedule(0, &schedule);
+        let run = self.run_schedule(&schedule);
         if let Some((broken, what)) = self.violation(&run) {
             panic!("{}", Failure::new(None, broken, what, &run));
         }
@@ -252,10 +252,10 @@ impl Simulation {
             return Ok(Summary::of(&run));
         };
         let smallest = shrink(&run.schedule, self.workload.len(), |schedule| {
-            let run = self.run_schedule(seed, schedule);
+            let run = self.run_schedule(schedule);
             self.violation(&run).is_some_and(|(other, _)| other == broken)
         });
-        let shrunk = self.run_schedule(seed, &smallest);
+        let shrunk = self.run_schedule(&smallest);
         let (run, broken, what) = match self.violation(&shrunk) {
             Some((broken, what)) => (shrunk, broken, what),
             None => (run, broken, what),
@@ -299,14 +299,15 @@ impl Simulation {
         )
     }
 
-    pub(crate) fn run_schedule(&self, seed: u64, schedule: &Schedule) -> Run {
+    pub(crate) fn run_schedule(&self, schedule: &Schedule) -> Run {
         let personality = if schedule.leases {
             Personality::Sqs
         } else {
             Personality::Rabbit
         };
         let requests = schedule.requests.clone();
-        machine::run(self.setup(seed), personality, requests, Chooser::given(schedule))
+        let setup = self.setup(schedule.seed);
+        machine::run(setup, personality, requests, Chooser::given(schedule))
     }
 
     const fn setup(&self, seed: u64) -> Setup<'_> {

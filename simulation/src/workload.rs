@@ -7,7 +7,7 @@ use std::time::Duration;
 use longhaul_core::address::{Address, InvalidAddress};
 use longhaul_core::endpoint::Batch;
 use longhaul_core::ids::MessageId;
-use longhaul_core::message::{Command, Event};
+use longhaul_core::message::{Command, Event, Message};
 
 /// Requests, each at its time after the beginning.
 ///
@@ -15,7 +15,7 @@ use longhaul_core::message::{Command, Event};
 /// # use longhaul_core::Command;
 /// # use longhaul_simulation::Workload;
 /// # use std::time::Duration;
-/// # #[derive(Command, Clone, serde::Serialize, serde::Deserialize)]
+/// # #[derive(Command, serde::Serialize, serde::Deserialize)]
 /// # #[message("sales.place_order.v1")]
 /// # struct PlaceOrder { order: u64 }
 /// let orders = (1..=100).map(|order| PlaceOrder { order });
@@ -47,13 +47,14 @@ impl Workload {
     /// Sends a command to an endpoint.
     ///
     /// # Panics
-    /// `to` is no name of a queue.
+    /// `to` is no name of a queue, or the command can't be written as JSON.
     #[must_use]
     #[track_caller]
-    pub fn send<C: Command + Clone + Sync>(mut self, to: &str, command: C) -> Self {
-        let to = address(to);
+    #[expect(clippy::needless_pass_by_value, reason = "as a session takes it")]
+    pub fn send<C: Command>(mut self, to: &str, command: C) -> Self {
+        let (to, again) = (address(to), repeatable(&command));
         self.push(C::NAME, move |batch| {
-            let outgoing = batch.send(command.clone());
+            let outgoing = batch.send::<C>(again());
             outgoing.to(to.clone());
             outgoing.id.clone()
         });
@@ -63,23 +64,25 @@ impl Workload {
     /// Sends commands to an endpoint, a millisecond apart.
     ///
     /// # Panics
-    /// `to` is no name of a queue.
+    /// As [`Workload::send`].
     #[must_use]
     #[track_caller]
-    pub fn send_each<C: Command + Clone + Sync>(
-        self,
-        to: &str,
-        commands: impl IntoIterator<Item = C>,
-    ) -> Self {
+    pub fn send_each<C: Command>(self, to: &str, commands: impl IntoIterator<Item = C>) -> Self {
         commands.into_iter().fold(self, |workload, command| {
             workload.send(to, command).after(Duration::from_millis(1))
         })
     }
 
     /// Publishes an event.
+    ///
+    /// # Panics
+    /// It can't be written as JSON.
     #[must_use]
-    pub fn publish<E: Event + Clone + Sync>(mut self, event: E) -> Self {
-        self.push(E::NAME, move |batch| batch.publish(event.clone()).id.clone());
+    #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "as a session takes it")]
+    pub fn publish<E: Event>(mut self, event: E) -> Self {
+        let again = repeatable(&event);
+        self.push(E::NAME, move |batch| batch.publish::<E>(again()).id.clone());
         self
     }
 
@@ -108,6 +111,19 @@ impl Workload {
             what,
             fill: Arc::new(fill),
         });
+    }
+}
+
+/// Makes the same message as often as it is asked for: a schedule asks whenever it runs, and messages need not be `Clone`.
+#[track_caller]
+fn repeatable<M: Message>(message: &M) -> impl Fn() -> M + Send + Sync + use<M> {
+    let json = match serde_json::to_vec(message) {
+        Ok(json) => json,
+        Err(fault) => panic!("failed to write {}: {fault}", M::NAME),
+    };
+    move || match serde_json::from_slice(&json) {
+        Ok(message) => message,
+        Err(fault) => panic!("failed to read {} as it was written: {fault}", M::NAME),
     }
 }
 

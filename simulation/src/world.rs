@@ -17,6 +17,7 @@ type Deploy = Arc<dyn Fn(EndpointBuilder, &Outside) -> EndpointBuilder + Send + 
 pub struct World {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) client_is_stored: bool,
+    pub(crate) requests_at_once: bool,
 }
 
 /// One endpoint.
@@ -61,6 +62,14 @@ impl World {
     #[must_use]
     pub const fn stored_client(mut self) -> Self {
         self.client_is_stored = true;
+        self
+    }
+
+    /// Requests begin at once. Else they wait until every endpoint has been up once, as in a system that is deployed: an
+    /// endpoint that has never been up has subscribed to nothing, and misses what is published.
+    #[must_use]
+    pub const fn requests_at_once(mut self) -> Self {
+        self.requests_at_once = true;
         self
     }
 

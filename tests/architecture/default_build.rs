@@ -1,4 +1,4 @@
-//! What a newcomer's `cargo test` builds: no broker client, no cloud SDK, no TLS.
+//! What a newcomer's `cargo test` builds: no broker client, no cloud SDK, no TLS, and the runtime as it is deployed.
 
 use crate::workspace::Workspace;
 
@@ -52,6 +52,20 @@ pub(crate) fn packages(workspace: &Workspace) -> Vec<String> {
         .collect()
 }
 
+/// It turns on a feature of core that changes the runtime, in every crate that is built with it.
+pub(crate) fn simulation(workspace: &Workspace) -> Vec<String> {
+    const SIMULATION: &str = "longhaul-simulation";
+    let found = workspace
+        .default_build
+        .iter()
+        .filter(|package| *package == SIMULATION);
+    found
+        .map(|package| {
+            format!("a plain `cargo test` compiles {package}, and with it another runtime: put it behind a feature")
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +94,14 @@ mod tests {
             ..Workspace::default()
         });
         assert_eq!(told.len(), 2, "{told:?}");
+    }
+    #[test]
+    fn the_simulation_in_the_default_build_is_a_fault() {
+        let default_build = ["longhaul-simulation", "longhaul-testing"].map(str::to_owned);
+        let told = simulation(&Workspace {
+            default_build: default_build.into(),
+            ..Workspace::default()
+        });
+        assert_eq!(told.len(), 1, "{told:?}");
     }
 }

@@ -84,3 +84,8 @@ fn a_plain_cargo_test_leaves_the_broker_crates_out() {
 fn a_plain_cargo_test_compiles_no_cloud_sdk_and_no_tls() {
     holds(default_build::packages);
 }
+
+#[test]
+fn a_plain_cargo_test_tests_the_runtime_as_it_is_deployed() {
+    holds(default_build::simulation);
+}

@@ -1,11 +1,17 @@
 //! Runs the examples as a newcomer would, and checks what they print. Situations of their parts are beside those.
 
 #![expect(clippy::expect_used, reason = "a test fails where something goes wrong")]
+#![cfg_attr(
+    all(feature = "testing", feature = "rabbitmq"),
+    expect(clippy::duplicate_mod, reason = "the programs of an example share files")
+)]
 
 mod program;
 
 mod marketplace;
 mod order_fulfilment;
+#[cfg(feature = "testing")]
+mod simulated;
 mod tours;
 
 // The parts of the marketplace, for the tests in them.

@@ -3,6 +3,7 @@
 mod fake_clock;
 mod idle;
 mod kill;
+mod simulate;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ enum Task {
     KillProcess(kill::ProcessOptions),
     DelaysUnderFakeClock(fake_clock::FakeClockOptions),
     Idle(idle::IdleOptions),
+    Simulate(simulate::SimulateOptions),
     /// The endpoint that `idle` measures
     #[command(hide = true)]
     IdleProcess(idle::IdleProcessOptions),
@@ -36,16 +38,23 @@ fn main() -> ExitCode {
     if !matches!(options.task, Task::IdleProcess(_)) {
         write_logs();
     }
+    let passed = |passed| {
+        if passed {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    };
     let result = match options.task {
-        Task::Kill(options) => kill::run(&options),
-        Task::KillProcess(options) => kill::run_process(options).map(|()| true),
-        Task::DelaysUnderFakeClock(options) => fake_clock::run(&options),
-        Task::Idle(options) => idle::run(&options),
-        Task::IdleProcess(options) => idle::run_process(&options).map(|()| true),
+        Task::Kill(options) => kill::run(&options).map(passed),
+        Task::KillProcess(options) => kill::run_process(options).map(|()| ExitCode::SUCCESS),
+        Task::DelaysUnderFakeClock(options) => fake_clock::run(&options).map(passed),
+        Task::Idle(options) => idle::run(&options).map(passed),
+        Task::Simulate(options) => simulate::run(&options),
+        Task::IdleProcess(options) => idle::run_process(&options).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

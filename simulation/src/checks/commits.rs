@@ -1,6 +1,6 @@
 //! Rules about what is committed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use longhaul_core::clock::Timestamp;
 use longhaul_core::headers;
@@ -29,6 +29,8 @@ pub(super) fn once(trace: &Trace) -> Finding {
 
 /// What a message changes and sends is in the unit that says that it was handled.
 pub(super) fn together(trace: &Trace) -> Finding {
+    // An alarm that comes early is put off: its row is written once more.
+    let mut rows = HashSet::new();
     for unit in trace.lasting() {
         let work = unit.work;
         let of_saga = work.records.iter().any(|change| {
@@ -36,9 +38,12 @@ pub(super) fn together(trace: &Trace) -> Finding {
             !key.collection.starts_with(OURS)
         });
         let causes = work.pending.iter().filter_map(|change| match change {
-            PendingChange::Add(row) if row.name != "retry" => row.envelope.headers.get(headers::CAUSATION),
+            PendingChange::Add(row) if row.name != "retry" && rows.insert((unit.endpoint, &row.id)) => {
+                row.envelope.headers.get(headers::CAUSATION)
+            }
             _ => None,
         });
+        let causes: Vec<&str> = causes.collect();
         for cause in causes {
             if !work.inbox.iter().any(|change| change.id.as_str() == cause) {
                 return Err(format!(

@@ -134,6 +134,9 @@ fn micros_of(text: &str) -> Result<Duration, ()> {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.leases { "sqs" } else { "rabbit" })?;
+        if self.seed != 0 {
+            write!(f, " seed:{}", self.seed)?;
+        }
         if let Some(requests) = &self.requests {
             f.write_str(" requests:")?;
             for (at, request) in requests.iter().enumerate() {
@@ -167,6 +170,10 @@ impl Schedule {
             self.requests = Some(numbers.map(number).collect::<Result<_, _>>()?);
             return Ok(());
         }
+        if let Some(seed) = word.strip_prefix("seed:") {
+            self.seed = number(seed)?;
+            return Ok(());
+        }
         match word {
             "rabbit" => self.leases = false,
             "sqs" => self.leases = true,
@@ -190,7 +197,7 @@ mod tests {
 
     #[test]
     fn when_a_schedule_is_printed_it_reads_back() {
-        let text = "sqs requests:0,7 turn#3=pick:1 arrival#0=late:2500000 arrival#1=twice:7 send#2=unknown:1 \
+        let text = "sqs seed:19 requests:0,7 turn#3=pick:1 arrival#0=late:2500000 arrival#1=twice:7 send#2=unknown:1 \
                     commit#4=silence:0 load#1=refused settle#0=lost Commit/After#0=crash:1000 \
                     world#0=at:5:step:1:-3600000000 world#1=at:6:block:9 world#2=at:6:pause:2:9 world#3=at:1:cut:1";
         let schedule: Schedule = text.parse().expect("reads");
@@ -201,6 +208,7 @@ mod tests {
     fn when_a_text_is_no_schedule_it_says_which_word() {
         for word in [
             "turn",
+            "seed:-1",
             "turn#x=lost",
             "nowhere#1=lost",
             "turn#1=nothing",

@@ -393,6 +393,7 @@ pub fn one_message() -> Simulation {
     };
     Simulation::of(|world| {
         world
+            .requests_at_once()
             .endpoint("shop", shop)
             .endpoint("warehouse", |endpoint, _| endpoint.saga::<Stock>())
             .storeless("billing", billing)
@@ -421,7 +422,7 @@ fn simulation(count: u64, system: impl FnOnce(World) -> World) -> Simulation {
         order,
         cents: 100 + i64::try_from(order).unwrap_or(0),
     });
-    Simulation::of(system)
+    Simulation::of(|world| system(world).requests_at_once())
         .workload(
             Workload::new()
                 .send_each("sales", placed)
