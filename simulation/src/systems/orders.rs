@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::effects::Effects;
 use crate::outside::Outside;
 use crate::simulation::Simulation;
+use crate::systems::patient;
 use crate::workload::Workload;
 use crate::world::World;
 
@@ -99,6 +100,7 @@ impl Saga for OrderSaga {
     type Timeout = Deadline;
 
     fn define(saga: &mut Definition<Self>) {
+        saga.compensation(patient());
         saga.starts_on(|m: &PlaceOrder| m.order, Self::start);
         saga.on_reply(Self::on_reserved);
         saga.on_reply(Self::on_charged);
