@@ -49,8 +49,11 @@ pub struct Outgoing {
     pub delay: Option<Delay>,
     /// The message that it answers; `None`: for a reply, the one being handled.
     pub correlation: Option<MessageId>,
-    /// Headers beside the ones that the runtime sets.
+    /// Headers beside the ones that the runtime sets; a name that begins with `longhaul.` makes the handling fail.
     pub headers: Headers,
+    /// What a participant with state says of the parts of sender and receiver: only the runtime's own set it.
+    #[doc(hidden)]
+    pub parts: Headers,
     /// A header of the runtime's that was asked for, which makes the handling fail.
     reserved: Option<String>,
 }
@@ -166,6 +169,7 @@ impl Outbound {
             delay: None,
             correlation: None,
             headers: Headers::new(),
+            parts: Headers::new(),
             reserved: None,
         });
         &mut self.messages[at]
@@ -291,12 +295,8 @@ impl Outgoing {
     }
 
     fn reserved_header(&self) -> Option<&str> {
-        // Participants of the runtime name the part of a sender or a receiver in the headers themselves.
-        let parts = [crate::headers::ORIGINATOR_PREFIX, crate::headers::TARGET_PREFIX];
         let mut names = self.headers.iter().map(|(name, _)| name);
-        let set = names.find(|name| {
-            name.starts_with(RESERVED_PREFIX) && !parts.iter().any(|prefix| name.starts_with(prefix))
-        });
+        let set = names.find(|name| name.starts_with(RESERVED_PREFIX));
         self.reserved.as_deref().or(set)
     }
 }

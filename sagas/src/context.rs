@@ -102,7 +102,7 @@ impl<S: Saga> SagaContext<S> {
     pub fn send<C: Command>(&mut self, command: C) -> Sending<'_> {
         let turn = &mut self.turn;
         let outgoing = turn.outbound.send(&command);
-        outgoing.headers.clone_from(&turn.sender);
+        outgoing.parts.clone_from(&turn.sender);
         Sending {
             outgoing,
             ledger: &mut self.ledger,
@@ -118,7 +118,7 @@ impl<S: Saga> SagaContext<S> {
     #[expect(clippy::needless_pass_by_value, reason = "publishing gives the message away")]
     pub fn publish<E: Event>(&mut self, event: E) -> &mut Outgoing {
         let outgoing = self.turn.outbound.publish(&event);
-        outgoing.headers.clone_from(&self.turn.sender);
+        outgoing.parts.clone_from(&self.turn.sender);
         outgoing
     }
 
@@ -133,7 +133,7 @@ impl<S: Saga> SagaContext<S> {
             self.turn.fail(Reason::Unsendable, text);
         }
         let outgoing = self.turn.outbound.reply(&reply);
-        outgoing.headers.clone_from(&self.turn.sender);
+        outgoing.parts.clone_from(&self.turn.sender);
         outgoing
     }
 
@@ -151,10 +151,10 @@ impl<S: Saga> SagaContext<S> {
             self.turn.fail(Reason::Unsendable, text);
         }
         let outgoing = self.turn.outbound.reply(&reply);
-        outgoing.headers.clone_from(&self.turn.sender);
+        outgoing.parts.clone_from(&self.turn.sender);
         for (part, value) in self.origin.part.iter() {
             outgoing
-                .headers
+                .parts
                 .set(format!("{}{part}", headers::TARGET_PREFIX), value);
         }
         outgoing.to.clone_from(&self.origin.reply_to);

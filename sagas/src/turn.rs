@@ -65,7 +65,7 @@ impl Turn {
         let outgoing = self
             .outbound
             .record_encoded(Cow::Owned(type_name), Intent::Send, body);
-        outgoing.headers = sender;
+        outgoing.parts = sender;
         outgoing
     }
 

@@ -6,6 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::address::Address;
 use crate::clock::{Clock, SystemClock, within};
 use crate::codec::{Codec, JsonCodec};
@@ -235,6 +237,7 @@ impl EndpointBuilder {
         let codec =
             codec.unwrap_or_else(|| Arc::new(JsonCodec::with_max_depth(self.settings.limits.json_depth)));
         let waits = Waits::on(&*self.clock);
+        let permits = Semaphore::new(self.settings.concurrency.min(Semaphore::MAX_PERMITS));
         let shared = Arc::new(Shared {
             name,
             error_queue,
@@ -250,6 +253,7 @@ impl EndpointBuilder {
             settings: self.settings,
             waits,
             locks: super::locks::KeyedLocks::default(),
+            permits,
             queue: super::dispatcher::DispatchQueue::default(),
             marks: super::marks::Marks::default(),
             begun: super::begun::Begun::default(),

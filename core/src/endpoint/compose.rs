@@ -84,6 +84,9 @@ fn dispatch(shared: &Shared, cause: Cause<'_>, message: Outgoing) -> HandlerResu
     check_due(cause.now, due)?;
     let to = destination(shared, cause, &message)?;
     let mut headers = message.headers;
+    for (name, value) in message.parts.iter() {
+        headers.set(name.to_owned(), value);
+    }
     if due.is_some() && matches!(to, Destination::Subscribers(_)) {
         return Err(unsendable(
             "delay an event: only messages to one queue can be delayed; send oneself a command instead",

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -28,8 +27,6 @@ struct State {
     next: u64,
     queues: HashMap<LockKey, VecDeque<u64>>,
     wakers: HashMap<u64, Waker>,
-    /// Tickets that are not first yet, as far as they have looked.
-    waiting: usize,
 }
 
 impl State {
@@ -62,18 +59,11 @@ impl KeyedLocks {
                 at += 1;
             }
         }
-        state.waiting += 1;
         Ticket {
             locks: self.clone(),
             number,
             keys,
-            was_first: AtomicBool::new(false),
         }
-    }
-
-    /// How many tickets wait for their turn.
-    pub(crate) fn waiting(&self) -> usize {
-        self.lock().waiting
     }
 }
 
@@ -83,8 +73,6 @@ pub(crate) struct Ticket {
     locks: KeyedLocks,
     number: u64,
     keys: Vec<LockKey>,
-    /// It no longer counts as waiting.
-    was_first: AtomicBool,
 }
 
 impl Ticket {
@@ -105,9 +93,6 @@ impl Future for Ready<'_> {
         let mut state = ticket.locks.lock();
         if state.is_first(ticket.number, &ticket.keys) {
             state.wakers.remove(&ticket.number);
-            if !ticket.was_first.swap(true, Ordering::Relaxed) {
-                state.waiting -= 1;
-            }
             return Poll::Ready(());
         }
         state.wakers.insert(ticket.number, cx.waker().clone());
@@ -121,7 +106,6 @@ impl Drop for Ticket {
         {
             let mut state = self.locks.lock();
             state.wakers.remove(&self.number);
-            state.waiting -= usize::from(!self.was_first.load(Ordering::Relaxed));
             for key in &self.keys {
                 let Some(queue) = state.queues.get_mut(key) else {
                     continue;

@@ -112,6 +112,8 @@ async fn handle<'a>(
         read = arrival::read(shared, incoming, alone);
     };
     ready.ticket.ready().await;
+    // Nobody closes it: there is a permit sooner or later.
+    let _permit = shared.permits.acquire().await;
     pass!(shared, After TakeTurn);
     match shared.store.as_deref() {
         Some(store) => with_store(shared, store, &ready).await,

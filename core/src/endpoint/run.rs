@@ -83,6 +83,7 @@ impl Intake<'_> {
         let mut in_flight = FuturesUnordered::new();
         let mut suspicious: Option<Arrival> = None;
         let mut alone = false;
+        // Messages that wait in line for their key leave their place to others: handling needs a permit, being taken does not.
         let most_taken = usize::from(shared.settings.prefetch).max(shared.settings.concurrency);
         let end = loop {
             alone &= !in_flight.is_empty();
@@ -90,12 +91,7 @@ impl Intake<'_> {
                 in_flight.push(begin(shared, arrival));
                 alone = true;
             }
-            // Messages that wait in line for their key leave their place to others, up to what the broker hands out.
-            let handled = in_flight.len().saturating_sub(shared.locks.waiting());
-            let room = suspicious.is_none()
-                && !alone
-                && handled < shared.settings.concurrency
-                && in_flight.len() < most_taken;
+            let room = suspicious.is_none() && !alone && in_flight.len() < most_taken;
             let arrival = tokio::select! {
                 biased;
                 () = &mut stop => break End::Asked,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::address::{Address, EndpointName};
 use crate::clock::{Clock, Timestamp, within};
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) steps: Vec<Arc<dyn PipelineStep>>,
     pub(crate) registry: Registry,
     pub(crate) locks: KeyedLocks,
+    /// One for each message that may be handled at once.
+    pub(crate) permits: Semaphore,
     pub(crate) queue: DispatchQueue,
     pub(crate) marks: Marks,
     pub(crate) begun: Begun,

@@ -156,8 +156,8 @@ fn when_a_saga_answers_whoever_started_it_the_reply_says_to_which_message_and_fo
     let reply = &scenario.recorded()[0];
     assert_eq!(reply.to, Address::new("shop").ok());
     assert_eq!(reply.correlation, started);
-    assert_eq!(reply.headers.get("longhaul.target.saga-id"), Some("cart-1"));
-    assert_eq!(reply.headers.get("longhaul.originator.saga-id"), Some("7"));
+    assert_eq!(reply.parts.get("longhaul.target.saga-id"), Some("cart-1"));
+    assert_eq!(reply.parts.get("longhaul.originator.saga-id"), Some("7"));
     assert!(
         reply.headers.get(headers::CORRELATION).is_none(),
         "the endpoint sets it from the field"

@@ -121,7 +121,7 @@ fn answer_headers(sent: &Outgoing) -> Headers {
     ]
     .into_iter()
     .collect();
-    for (name, value) in sent.headers.iter() {
+    for (name, value) in sent.parts.iter() {
         if let Some(part) = name.strip_prefix(headers::ORIGINATOR_PREFIX) {
             answer.set(format!("{}{part}", headers::TARGET_PREFIX), value);
         }
