@@ -64,6 +64,16 @@ impl Database {
         self.shared().view.get(key)
     }
 
+    /// The values under these keys, in their order, as of what is durable: all of them as they were at one moment between
+    /// two groups of commits.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadErrorKind`](crate::ReadErrorKind).
+    pub fn get_all(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.shared().view.get_all(keys)
+    }
+
     /// The entries in a range in ascending order of their keys, as of what is durable: all of them as they were at
     /// one moment between two groups of commits.
     ///

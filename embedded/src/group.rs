@@ -96,8 +96,8 @@ impl<'a> Group<'a> {
         })
     }
 
-    fn holds(&self, check: &Check) -> Result<bool, LoadError> {
-        let raw = self.fetch(&record::data_key(check.key()))?;
+    fn holds(&mut self, check: &Check) -> Result<bool, LoadError> {
+        let raw = self.look_up(record::data_key(check.key()))?;
         let needs_value = matches!(check, Check::Equals(..) | Check::StartsWith(..));
         let found = match raw {
             Some(raw) if needs_value => Some(decoded(&raw)?.load(|key| self.fetch(key))?),
@@ -107,7 +107,7 @@ impl<'a> Group<'a> {
     }
 
     fn write(&mut self, key: Bytes, value: Option<&Bytes>) -> Result<(), LoadError> {
-        if let Some(old) = self.fetch(&key)? {
+        if let Some(old) = self.look_up(key.clone())? {
             for piece in decoded(&old)?.piece_keys() {
                 self.set(piece, None)?;
             }
@@ -145,6 +145,23 @@ impl<'a> Group<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The entry as it is now. It is remembered, since what is checked is written as a rule; what stays as it is costs
+    /// nothing in the end.
+    fn look_up(&mut self, key: Bytes) -> Result<Option<Bytes>, sled::Error> {
+        match self.touched.entry(key) {
+            Entry::Occupied(touched) => Ok(touched.get().after.clone()),
+            Entry::Vacant(untouched) => {
+                let before = view::fetch(self.tree, untouched.key())?;
+                let after = before.clone();
+                untouched.insert(Change {
+                    before,
+                    after: after.clone(),
+                });
+                Ok(after)
+            }
+        }
     }
 
     fn fetch(&self, key: &[u8]) -> Result<Option<Bytes>, sled::Error> {

@@ -53,6 +53,16 @@ impl View {
         })
     }
 
+    pub(crate) fn get_all(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.read(|durable| {
+            let value = |key: &Bytes| match durable.fetch(&record::data_key(key))? {
+                Some(raw) => durable.load(&raw).map(Some),
+                None => Ok(None),
+            };
+            keys.iter().map(value).collect()
+        })
+    }
+
     pub(crate) fn scan(&self, scan: &Scan) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.read(|durable| {
             durable

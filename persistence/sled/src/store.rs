@@ -37,19 +37,7 @@ impl SledStore {
 
     /// The values under `keys`, all as they are at one moment.
     fn read(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let read = || -> Result<Vec<Option<Bytes>>, StoreError> {
-            let values = keys.iter().map(|key| self.endpoint.database.get(key));
-            values.collect::<Result<_, _>>().map_err(fault::on_read)
-        };
-        let mut values = read()?;
-        // Read twice alike, they were all so at any moment between.
-        loop {
-            let again = read()?;
-            if again == values {
-                return Ok(values);
-            }
-            values = again;
-        }
+        self.endpoint.database.get_all(keys).map_err(fault::on_read)
     }
 }
 

@@ -57,12 +57,13 @@ impl DelayTopology {
         }
     }
 
-    /// Another unit than a second, in whole milliseconds: tests wait for 42 units of 20 ms.
+    /// Another unit than a second, rounded up to whole milliseconds, which is what queues count in: tests wait for 42 units of 20 ms.
     ///
     /// Topologies with different units need different prefixes.
     #[must_use]
     pub fn with_unit(mut self, unit: Duration) -> Self {
-        self.unit = unit.max(Duration::from_millis(1));
+        let millis = u64::try_from(unit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.unit = Duration::from_millis(millis.max(1));
         self
     }
 

@@ -100,6 +100,16 @@ impl Batch {
     }
 }
 
+/// How many of the messages one batch takes: at least one, and no more than the window holds.
+fn fits(messages: &[Outgoing]) -> usize {
+    let mut bytes = 0;
+    let within = messages.iter().take_while(|message| {
+        bytes += message.body.len();
+        bytes <= WINDOW_BYTES
+    });
+    within.count().clamp(1, WINDOW_MESSAGES)
+}
+
 /// Hands batches to the publisher task. The task ends when the last of these is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Publisher(mpsc::Sender<Batch>);
@@ -109,7 +119,7 @@ impl Publisher {
     pub(crate) async fn publish(&self, mut messages: Vec<Outgoing>) -> Vec<Outcome> {
         let mut waiting = Vec::new();
         while !messages.is_empty() {
-            let rest = messages.split_off(messages.len().min(WINDOW_MESSAGES));
+            let rest = messages.split_off(fits(&messages));
             let count = messages.len();
             let (reply, answer) = oneshot::channel();
             let batch = Batch {

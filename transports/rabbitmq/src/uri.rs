@@ -109,6 +109,11 @@ impl FromStr for BrokerUri {
             "amqps" => true,
             _ => return Err(UriError::Scheme),
         };
+        // A password with a bare `/`, `?` or `#` ends too early, and the rest of it would be taken for a name.
+        let rest = [Some(url.path()), url.query(), url.fragment()];
+        if rest.into_iter().flatten().any(|part| part.contains('@')) {
+            return Err(UriError::Unescaped);
+        }
         let host = match url.host() {
             Some(Host::Domain(name)) if !name.is_empty() => decode(name)?,
             Some(Host::Ipv4(address)) => address.to_string(),
@@ -162,6 +167,8 @@ fn heartbeat(url: &Url) -> Result<Duration, UriError> {
 pub enum UriError {
     /// Not a URI at all.
     NotAUri,
+    /// An `@` behind the host: a password with a character that must be escaped.
+    Unescaped,
     /// Neither `amqp` nor `amqps`.
     Scheme,
     /// No host.
@@ -183,6 +190,9 @@ impl fmt::Display for UriError {
         f.write_str("read the broker's address: ")?;
         match self {
             Self::NotAUri => f.write_str("it is not a URI; write amqps://user:password@host/vhost"),
+            Self::Unescaped => f.write_str(
+                "there is an @ behind the host; in a password write %2f for /, %3f for ?, %23 for # and %40 for @",
+            ),
             Self::Scheme => f.write_str("its scheme is neither amqp nor amqps"),
             Self::NoHost => f.write_str("it names no host; write amqps://user:password@host/vhost"),
             Self::Encoding => f.write_str("a percent-encoded part of it is not UTF-8"),
@@ -265,6 +275,9 @@ mod tests {
             ("http://u:c4nary@h", UriError::Scheme),
             ("amqp://", UriError::NoHost),
             ("amqp:///v", UriError::NoHost),
+            ("amqp://u:12?c4nary@h", UriError::Unescaped),
+            ("amqps://u:12/c4nary@h", UriError::Unescaped),
+            ("amqps://u:12#c4nary@h", UriError::Unescaped),
             ("amqp://u:c4nary%ff@h", UriError::Encoding),
             ("amqp://u:c4nary@h/a/b", UriError::VirtualHost),
             ("amqp://u:c4nary@h?heartbeat=soon", UriError::Heartbeat),
