@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::effects::Effects;
 use crate::outside::Outside;
 use crate::simulation::Simulation;
-use crate::systems::patient;
+use crate::systems::{patient, persistent};
 use crate::workload::Workload;
 use crate::world::World;
 
@@ -316,7 +316,7 @@ fn billing(endpoint: EndpointBuilder, outside: &Outside) -> EndpointBuilder {
     endpoint
         .retries(RetryPolicy {
             immediate: 0,
-            ..retries()
+            ..persistent()
         })
         .idempotent_handler::<ChargeCard>(Billing(outside.clone()))
         .idempotent_handler::<RefundCard>(Billing(outside.clone()))
