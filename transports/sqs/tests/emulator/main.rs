@@ -1,0 +1,11 @@
+//! The transport against an emulator of SQS and SNS, whose address is in `LONGHAUL_SQS_ENDPOINT`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where something goes wrong")]
+
+mod support;
+
+mod contract;
+mod cuts;
+mod foreign;
+mod prepare;
+mod requests;
