@@ -209,6 +209,7 @@ impl SqsBuilder {
             topics: Topics::default(),
             pollers: self.pollers,
             clock: self.clock,
+            randomness: self.randomness,
         };
         Ok(Sqs::new(inner))
     }

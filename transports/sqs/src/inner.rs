@@ -8,6 +8,7 @@ use std::{
 use longhaul_core::{
     address::Address,
     clock::Clock,
+    ids::Randomness,
     transport::{TransportError, TransportErrorKind},
 };
 
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     pub(crate) topics: Topics,
     pub(crate) pollers: usize,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) randomness: Arc<dyn Randomness>,
 }
 
 impl Inner {

@@ -3,6 +3,7 @@
 mod claim;
 mod keeper;
 mod ledger;
+mod owner;
 mod poller;
 mod registry;
 
@@ -21,6 +22,7 @@ use tokio::{
 use crate::inner::Inner;
 
 use ledger::Ledger;
+use owner::Owner;
 use poller::{Helpers, Poller};
 use registry::Consumer;
 
@@ -32,7 +34,8 @@ pub(crate) struct SqsReceiver {
     name: String,
     handed: mpsc::Receiver<Handed>,
     closing: watch::Sender<bool>,
-    pollers: Vec<JoinHandle<()>>,
+    /// The pollers, and whoever keeps the tag.
+    tasks: Vec<JoinHandle<()>>,
     ledger: Arc<Ledger>,
     /// The longest that a poll may still take, and the limit for handing back.
     limits: (Duration, Duration),
@@ -55,10 +58,15 @@ pub(crate) async fn start(
             format!("consume the queue {name}: this program consumes it already; stop the other consumer"),
         ));
     };
+    let owner = if options.exclusive {
+        Owner::enter(Arc::clone(&inner), &name, &url).await?
+    } else {
+        None
+    };
     let timing = inner.caller.timing.clone();
     let prefetch = usize::from(options.prefetch.max(1));
     let (closing, closes) = watch::channel(false);
-    let (hand, handed) = mpsc::channel(prefetch + inner.pollers);
+    let (hand, handed) = mpsc::channel(prefetch + inner.pollers + 1);
     let ledger = Arc::new(Ledger::new(&timing));
     let permits = Arc::new(Semaphore::new(prefetch));
     let helpers = Arc::new(Helpers::default());
@@ -76,14 +84,17 @@ pub(crate) async fn start(
         };
         tokio::spawn(poller.run())
     });
-    let pollers = pollers.collect();
+    let mut tasks: Vec<_> = pollers.collect();
+    if let Some(owner) = owner {
+        tasks.push(tokio::spawn(owner.keep(closes, hand)));
+    }
     let open = Ledger::open(&ledger);
     tokio::spawn(keeper::keep(Arc::clone(&inner), url, Arc::clone(&ledger)));
     Ok(SqsReceiver {
         name,
         handed,
         closing,
-        pollers,
+        tasks,
         ledger,
         limits: (timing.wait + timing.poll_slack + timing.credentials, timing.close),
         _open: open,
@@ -124,11 +135,11 @@ impl Receiver for SqsReceiver {
             drop(waiting);
         }
         let (poll, back) = self.limits;
-        let pollers = std::mem::take(&mut self.pollers);
+        let tasks = std::mem::take(&mut self.tasks);
         let ended = async {
-            for poller in pollers {
-                if let Err(error) = poller.await {
-                    tracing::error!(queue = self.name, %error, "a poll ended badly");
+            for task in tasks {
+                if let Err(error) = task.await {
+                    tracing::error!(queue = self.name, %error, "a poller ended badly");
                 }
             }
         };

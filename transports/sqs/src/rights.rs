@@ -56,6 +56,9 @@ impl Named<'_> {
             "sqs:DeleteMessage",
             "sqs:ChangeMessageVisibility",
             "sqs:SendMessage",
+            "sqs:ListQueueTags",
+            "sqs:TagQueue",
+            "sqs:UntagQueue",
         ];
         let set_aside = ["sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage"];
         let others = self.plan.sends_to.iter().map(|name| self.queue(name));

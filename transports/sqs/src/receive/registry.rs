@@ -1,6 +1,4 @@
-//! Who consumes which queue in this program.
-//!
-//! SQS does not know consumers, so this is as far as it can be checked: another process is not seen.
+//! Who consumes which queue in this program. Other processes are found by [their tag](super::owner).
 
 use std::{
     collections::BTreeMap,
