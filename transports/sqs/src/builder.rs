@@ -34,6 +34,8 @@ use crate::{
 const CREDENTIALS_AHEAD: Duration = Duration::from_secs(60);
 /// To connect, TLS included.
 const CONNECT: Duration = Duration::from_millis(3100);
+/// To find the configuration: the machine may be asked for its region.
+const LOAD: Duration = Duration::from_secs(15);
 /// The longest lease of SQS.
 const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
 
@@ -48,6 +50,8 @@ pub struct SqsBuilder {
     prefix: String,
     events: Events,
     pollers: usize,
+    unsettled_bytes: usize,
+    allow_plaintext: bool,
     timing: Timing,
     clock: Arc<dyn Clock>,
     randomness: Arc<dyn Randomness>,
@@ -64,6 +68,8 @@ impl SqsBuilder {
             prefix: String::new(),
             events: Events::Topics,
             pollers: 3,
+            unsettled_bytes: 128 * 1024 * 1024,
+            allow_plaintext: false,
             timing: Timing::default(),
             clock: Arc::new(SystemClock),
             randomness: Arc::new(SystemRandomness),
@@ -80,6 +86,12 @@ impl SqsBuilder {
     /// Another address than AWS's, for SQS and SNS alike: an emulator.
     pub fn endpoint_url(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
+        self
+    }
+
+    /// Allows an [address](Self::endpoint_url) on another machine without TLS: all messages are readable on the way.
+    pub fn allow_plaintext(mut self) -> Self {
+        self.allow_plaintext = true;
         self
     }
 
@@ -136,6 +148,14 @@ impl SqsBuilder {
         self
     }
 
+    /// How many bytes of messages a receiver may hold before it takes no more; 128 MiB by default.
+    ///
+    /// A poll that is under way may still bring ten.
+    pub fn unsettled_bytes(mut self, bytes: usize) -> Self {
+        self.unsettled_bytes = bytes.max(1);
+        self
+    }
+
     /// Other time limits.
     pub fn timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
@@ -169,12 +189,20 @@ impl SqsBuilder {
     pub async fn connect(self) -> Result<Sqs, TransportError> {
         let names = Names::new(self.prefix.clone())?;
         check(&self.timing)?;
+        if let Some(endpoint) = &self.endpoint {
+            check_endpoint(endpoint, self.allow_plaintext)?;
+        }
         let account = OnceLock::new();
         if let Some(number) = &self.account {
             check_account(number)?;
             account.get_or_init(|| number.clone());
         }
-        let config = self.load().await;
+        let config = tokio::time::timeout(LOAD, self.load()).await.map_err(|_| {
+            TransportError::new(
+                TransportErrorKind::Configuration,
+                "connect to SQS: the configuration was not found in time; set AWS_REGION, or SqsBuilder::region",
+            )
+        })?;
         let Some(region) = config.region().map(ToString::to_string) else {
             return Err(TransportError::new(
                 TransportErrorKind::Configuration,
@@ -208,6 +236,7 @@ impl SqsBuilder {
             queues: Queues::default(),
             topics: Topics::default(),
             pollers: self.pollers,
+            unsettled_bytes: self.unsettled_bytes,
             clock: self.clock,
             randomness: self.randomness,
         };
@@ -264,6 +293,30 @@ fn check(timing: &Timing) -> Result<(), TransportError> {
     Ok(())
 }
 
+/// Requests are signed, not encrypted: that is TLS's part. The text is not shown, since it may hold a password.
+fn check_endpoint(endpoint: &str, allow_plaintext: bool) -> Result<(), TransportError> {
+    let fault = |text: &str| Err(TransportError::new(TransportErrorKind::Configuration, text));
+    let (scheme, rest) = endpoint.split_once("://").unwrap_or_default();
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.is_empty() || !matches!(scheme, "http" | "https") {
+        return fault("use the endpoint: it is no address; write it like https://sqs.example");
+    }
+    if host.contains('@') {
+        return fault("use the endpoint: it holds a login, which SQS does not know; take it out");
+    }
+    let is_here = ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|name| {
+        host.strip_prefix(name)
+            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
+    });
+    if scheme == "http" && !is_here && !allow_plaintext {
+        return fault(
+            "use the endpoint: without TLS all messages can be read on the way to another machine; write https, or \
+             allow it with SqsBuilder::allow_plaintext",
+        );
+    }
+    Ok(())
+}
+
 impl fmt::Debug for SqsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An address can hold a password.
@@ -271,5 +324,34 @@ impl fmt::Debug for SqsBuilder {
             .field("region", &self.region)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_an_endpoint_is_on_another_machine_it_needs_tls_and_a_login_is_never_shown() {
+        for good in [
+            "http://localhost:4566",
+            "http://127.0.0.1:1/",
+            "http://[::1]:1",
+            "https://sqs.example/path",
+        ] {
+            assert!(check_endpoint(good, false).is_ok(), "{good}");
+        }
+        for bad in [
+            "http://sqs.example",
+            "http://localhost.example",
+            "sqs.example",
+            "ftp://localhost",
+            "https://",
+            "https://user:secret@sqs.example",
+        ] {
+            let error = check_endpoint(bad, false).expect_err(bad).to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(check_endpoint("http://sqs.example", true).is_ok());
     }
 }

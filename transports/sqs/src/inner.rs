@@ -44,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) queues: Queues,
     pub(crate) topics: Topics,
     pub(crate) pollers: usize,
+    pub(crate) unsettled_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<dyn Randomness>,
 }

@@ -67,7 +67,7 @@ pub(crate) async fn start(
     let prefetch = usize::from(options.prefetch.max(1));
     let (closing, closes) = watch::channel(false);
     let (hand, handed) = mpsc::channel(prefetch + inner.pollers + 1);
-    let ledger = Arc::new(Ledger::new(&timing));
+    let ledger = Arc::new(Ledger::new(&timing, inner.unsettled_bytes));
     let permits = Arc::new(Semaphore::new(prefetch));
     let helpers = Arc::new(Helpers::default());
     let pollers = (0..inner.pollers).map(|number| {

@@ -45,6 +45,7 @@ pub(crate) struct Ledger {
     pub(crate) work: Notify,
     /// Something was settled.
     changed: Notify,
+    unsettled_bytes: usize,
     linger: Duration,
     lease: Duration,
     answer: Duration,
@@ -59,6 +60,8 @@ struct State {
     asked: VecDeque<Asked>,
     /// Settlements not answered yet, under way among them.
     settling: usize,
+    /// Of all messages that are held.
+    bytes: usize,
     /// The receiver and its pollers.
     open: usize,
     stale: u64,
@@ -67,6 +70,7 @@ struct State {
 #[derive(Debug)]
 struct Held {
     receipt: Arc<str>,
+    bytes: usize,
     taken: Instant,
     /// When others may take it.
     until: Instant,
@@ -103,11 +107,12 @@ impl Drop for Open {
 }
 
 impl Ledger {
-    pub(crate) fn new(timing: &Timing) -> Self {
+    pub(crate) fn new(timing: &Timing, unsettled_bytes: usize) -> Self {
         Self {
             state: Mutex::default(),
             work: Notify::new(),
             changed: Notify::new(),
+            unsettled_bytes,
             linger: timing.linger,
             lease: timing.lease,
             answer: timing.answer + timing.credentials,
@@ -122,17 +127,24 @@ impl Ledger {
     }
 
     /// Enters a message that was just taken. The lease is reckoned a little short: the answer was on its way for a while.
-    pub(crate) fn enter(&self, receipt: &str, permit: OwnedSemaphorePermit) -> (u64, watch::Receiver<bool>) {
+    pub(crate) fn enter(
+        &self,
+        receipt: &str,
+        bytes: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> (u64, watch::Receiver<bool>) {
         let taken = Instant::now();
         let (lost, watched) = watch::channel(false);
         let margin = (self.lease / 10).min(Duration::from_secs(1));
         let mut state = self.lock();
         let key = state.next;
         state.next += 1;
+        state.bytes += bytes;
         state.held.insert(
             key,
             Held {
                 receipt: Arc::from(receipt),
+                bytes,
                 taken,
                 until: taken + self.lease - margin,
                 renew: taken + self.lease / 2,
@@ -173,6 +185,17 @@ impl Ledger {
         loop {
             let changed = self.changed.notified();
             if self.lock().settling == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until less is held than may be.
+    pub(crate) async fn room(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().bytes < self.unsettled_bytes {
                 return;
             }
             changed.await;

@@ -171,3 +171,6 @@ impl Owner {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,11 +92,12 @@ impl Poller {
 
     /// Waits until there is something to poll for and room for it; `None` once the receiver closes.
     async fn ready(&mut self) -> Option<Vec<OwnedSemaphorePermit>> {
-        let (helpers, permits, number) = (&self.helpers, &self.permits, self.number);
+        let (helpers, permits, ledger, number) = (&self.helpers, &self.permits, &self.ledger, self.number);
         let room = async {
             if number > 0 {
                 helpers.wanted().await;
             }
+            ledger.room().await;
             let mut all = Vec::with_capacity(ENTRIES);
             all.extend(Arc::clone(permits).acquire_owned().await.ok());
             while !all.is_empty()
@@ -146,7 +147,8 @@ impl Poller {
                 tracing::warn!(queue = self.name, "a message came without a receipt");
                 continue;
             };
-            let (key, lost) = self.ledger.enter(&receipt, permit);
+            let bytes = message.body.as_ref().map_or(0, String::len);
+            let (key, lost) = self.ledger.enter(&receipt, bytes, permit);
             let claim = Claim {
                 ledger: Arc::clone(&self.ledger),
                 key,

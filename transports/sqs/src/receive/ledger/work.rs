@@ -78,6 +78,9 @@ impl Ledger {
             .filter(|(_, held)| !held.is_busy && held.until <= now)
             .map(|(key, _)| *key)
             .collect();
+        if !gone.is_empty() {
+            self.changed.notify_waiters();
+        }
         for key in gone {
             state.lose(key);
             if let Some(at) = state.asked.iter().position(|asked| asked.key == key)
@@ -175,6 +178,7 @@ impl Ledger {
         }
         drop(state);
         self.work.notify_one();
+        self.changed.notify_waiters();
     }
 
     fn note_settled(&self, state: &mut State, mut asked: Asked, result: Result<(), Fault>, now: Instant) {
@@ -201,7 +205,7 @@ impl Ledger {
                 Err(fault.while_doing("settle a message"))
             }
         };
-        state.held.remove(&asked.key);
+        drop(state.remove(asked.key));
         self.answer(state, asked, answer);
     }
 
@@ -245,9 +249,15 @@ impl Ledger {
 impl State {
     /// The right to a message is gone: whoever handles it is told.
     fn lose(&mut self, key: u64) {
-        if let Some(held) = self.held.remove(&key) {
+        if let Some(held) = self.remove(key) {
             held.lost.send_replace(true);
         }
+    }
+
+    fn remove(&mut self, key: u64) -> Option<Held> {
+        let held = self.held.remove(&key)?;
+        self.bytes -= held.bytes;
+        Some(held)
     }
 }
 
