@@ -2,7 +2,8 @@
 //!
 //! Write a saga as a plain Rust type, run it as an endpoint, and get durable state, an inbox and an outbox, timeouts up
 //! to 8.5 years and beyond, compensation, retries and an error queue. With nothing installed it runs on an embedded
-//! broker and [sled](https://docs.rs/sled); on RabbitMQ it runs unchanged (feature `rabbitmq`).
+//! broker and [sled](https://docs.rs/sled); on RabbitMQ or Amazon SQS it runs unchanged (features
+//! `rabbitmq` and `sqs`).
 //!
 //! Begin with [`prelude`], [`endpoint::Endpoint`] and [`sagas`]. The guide is in `docs/guide`, and every file in
 //! `examples` is a short tour.
@@ -39,6 +40,7 @@
 //!
 //! - `embedded` (default): the embedded broker, the sled store, the memory store.
 //! - `rabbitmq`: endpoints on RabbitMQ.
+//! - `sqs`: endpoints on Amazon SQS.
 //! - `testing`: scenarios for sagas, the simulation of whole systems, virtual time, and the contract suites for transports
 //!   and stores. It belongs into `dev-dependencies`: it lets the simulation end processes within the runtime.
 
@@ -59,6 +61,8 @@ pub use longhaul_memory as memory;
 pub use longhaul_rabbitmq as rabbitmq;
 #[cfg(feature = "embedded")]
 pub use longhaul_sled as sled;
+#[cfg(feature = "sqs")]
+pub use longhaul_sqs as sqs;
 
 #[cfg(feature = "testing")]
 pub mod testing {
@@ -96,6 +100,8 @@ pub mod prelude {
     pub use longhaul_rabbitmq::RabbitMq;
     #[cfg(feature = "embedded")]
     pub use longhaul_sled::Sled;
+    #[cfg(feature = "sqs")]
+    pub use longhaul_sqs::Sqs;
 }
 
 #[cfg(all(doctest, feature = "embedded"))]

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::workspace::{Member, Workspace};
 
-const CLIENTS_OF_BROKERS: [&str; 6] = [
+const CLIENTS_OF_BROKERS: [&str; 8] = [
     "lapin",
     "amqprs",
     "rdkafka",
     "rumqttc",
     "async-nats",
+    "aws-config",
+    "aws-sdk-sns",
     "aws-sdk-sqs",
 ];
 const CLIENTS_OF_DATABASES: [&str; 7] = [
@@ -45,10 +47,13 @@ const RUNTIMES: [&str; 6] = [
 const MEASURES: &str = "benches";
 
 /// Client and the one folder that may name it, in tests too.
-const HOMES: [(&str, &str); 6] = [
+const HOMES: [(&str, &str); 9] = [
     ("lapin", "transports/rabbitmq"),
     ("aws-sdk-sqs", "transports/sqs"),
     ("aws-sdk-sns", "transports/sqs"),
+    ("aws-sdk-s3", "transports/sqs"),
+    ("aws-config", "transports/sqs"),
+    ("aws-smithy-http-client", "transports/sqs"),
     ("sled", "embedded"),
     ("sqlx", "persistence/postgres"),
     ("tokio-postgres", "persistence/postgres"),

@@ -23,6 +23,12 @@ pub trait TransportFixture: Send + Sync {
     /// same name within one fixture. It leaves at least 40 bytes to the limit of an address.
     fn unique(&self, hint: &str) -> String;
 
+    /// How long the address of a queue may be, in bytes, where the broker takes less than any address. Letters and
+    /// digits of ASCII only are counted with one byte each.
+    fn longest_address(&self) -> usize {
+        Address::MAX_BYTES
+    }
+
     /// The clock that due times are measured with.
     fn clock(&self) -> Arc<dyn Clock>;
 

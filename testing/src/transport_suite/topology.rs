@@ -1,7 +1,6 @@
 //! Preparing: creating, checking, assuming; and what a transport says of itself.
 
 use futures_util::future::join_all;
-use longhaul_core::address::Address;
 use longhaul_core::transport::{Declare, ReceiverOptions, Report, Topology, TransportErrorKind};
 
 use crate::transport_suite::TransportFixture;
@@ -140,11 +139,11 @@ pub async fn when_an_error_queue_is_prepared_it_takes_and_gives_messages(fixture
     assert_eq!(bench.next_id(&mut receiver).await, "m-1");
 }
 
-/// Names as long as they may be, and of letters of any script, work for all that a queue is for.
+/// Names as long as [they may be](TransportFixture::longest_address), and of letters of any script, work for all that a queue is for.
 pub async fn when_names_are_long_or_foreign_they_work(fixture: &dyn TransportFixture) {
     let bench = Bench::new(fixture).await;
     let long = fixture.unique("long");
-    let long = format!("{long}{}", "x".repeat(Address::MAX_BYTES - long.len()));
+    let long = format!("{long}{}", "x".repeat(fixture.longest_address() - long.len()));
     let foreign = format!("größe 注文.{}", fixture.unique("foreign"));
     for name in [long, foreign] {
         let queue = address(&name);

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# A private emulator of SQS and SNS for tests: on loopback, on a port of its own, with every file in one folder.
+#
+# It is MiniStack, a Python program, in an environment of its own: nothing is installed on the machine. What it keeps is
+# gone when it ends.
+
+set -euo pipefail
+
+usage() {
+    cat <<'USAGE'
+usage: LONGHAUL_EMULATORS=FOLDER scripts/sqs.sh COMMAND [NAME]
+
+  start NAME  start the emulator NAME and wait until it answers; print its address
+  url NAME    print its address
+  env NAME    print what the tests need in their environment, as shell commands: its address, a region, and credentials
+              that are none
+  pid NAME    print its process id
+  stop NAME   end it and wait until it is gone
+  stop-all    stop every emulator of the folder
+
+NAME is letters, digits and '-'. LONGHAUL_EMULATORS is the folder that holds all state of all emulators in it.
+
+Environment:
+  LONGHAUL_TOOLS  where the emulator is installed; `tools` in CARGO_TARGET_DIR, or in `target`, if unset
+USAGE
+}
+
+# One version, so that everybody's tests see the same answers.
+readonly version=1.5.33
+# Below 32768, where the kernel starts to hand out ports to clients.
+readonly first_port=20000 last_port=32000
+readonly boot_seconds=30 stop_seconds=10
+
+fail() {
+    printf 'sqs.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# --- processes: a pid counts only together with the start time of its process, since pids are used again --------
+
+started_at() {
+    local stat
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    # The second field is the program's name in brackets and may hold spaces.
+    read -ra stat <<<"${stat##*) }"
+    [[ ${stat[0]} != Z ]] && printf '%s\n' "${stat[19]}"
+}
+
+record_process() { # FILE PID
+    local began
+    began=$(started_at "$2") || return 1
+    printf '%s %s\n' "$2" "$began" >"$1"
+}
+
+live_pid() { # FILE
+    local pid began
+    [[ -s $1 ]] && read -r pid began <"$1" && [[ $(started_at "$pid") == "$began" ]] && printf '%s\n' "$pid"
+}
+
+# --- ports ------------------------------------------------------------------------------------------------------
+
+port_is_free() {
+    ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+# A free port may be taken by somebody else before we listen on it: the caller tries again with another one.
+pick_port() {
+    local port
+    for _ in {1..200}; do
+        port=$((first_port + (RANDOM * 32768 + RANDOM) % (last_port - first_port)))
+        if port_is_free "$port"; then
+            printf '%s\n' "$port"
+            return
+        fi
+    done
+    fail "no free port between $first_port and $last_port"
+}
+
+answers() { # PORT
+    local line
+    {
+        exec 3<>"/dev/tcp/127.0.0.1/$1" &&
+            printf 'GET /_localstack/health HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 &&
+            read -r -t 5 line <&3
+    } 2>/dev/null || return 1
+    exec 3>&-
+    [[ $line == *' 200 '* ]]
+}
+
+# --- the program ------------------------------------------------------------------------------------------------
+
+# Installed beside and moved into place, so that one that was interrupted is never used.
+ensure_installed() {
+    local tools=${LONGHAUL_TOOLS:-${CARGO_TARGET_DIR:-target}/tools}
+    mkdir -p "$tools"
+    tools=$(cd "$tools" && pwd)
+    place=$tools/ministack-$version
+    (
+        flock 9
+        [[ ! -e $place/installed ]] || exit 0
+        command -v python3 >/dev/null || fail "python3 is not to be found: install it, with its venv"
+        rm -rf "$place"
+        python3 -m venv "$place" >&2 || fail "python3 can't make an environment: install its venv (Debian: python3-venv)"
+        "$place/bin/pip" install --quiet --disable-pip-version-check "ministack==$version" >&2 ||
+            fail "MiniStack $version can't be installed from PyPI"
+        touch "$place/installed"
+    ) 9>"$tools/ministack.lock"
+}
+
+start() {
+    if live_pid "$home/emulator.pid" >/dev/null; then
+        url
+        return
+    fi
+    ensure_installed
+    mkdir -p "$home/state" "$home/s3" "$home/tmp"
+    local port deadline
+    for _ in {1..5}; do
+        port=$(pick_port)
+        env -i PATH="$PATH" HOME="$home" LANG=C.UTF-8 TMPDIR="$home/tmp" \
+            GATEWAY_PORT="$port" BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 SERVICES=sqs,sns,s3 LOG_LEVEL=WARNING \
+            STATE_DIR="$home/state" S3_DATA_DIR="$home/s3" \
+            setsid "$place/bin/ministack" >"$home/log" 2>&1 </dev/null &
+        record_process "$home/emulator.pid" $! || continue
+        deadline=$((SECONDS + boot_seconds))
+        while live_pid "$home/emulator.pid" >/dev/null && ((SECONDS < deadline)); do
+            if answers "$port" && live_pid "$home/emulator.pid" >/dev/null; then
+                printf '%s\n' "$port" >"$home/port"
+                url
+                return
+            fi
+            sleep 0.1
+        done
+        stop
+    done
+    fail "the emulator does not start: see $home/log"
+}
+
+url() {
+    [[ -s $home/port ]] || fail "there is no emulator $name in $root"
+    printf 'http://127.0.0.1:%s\n' "$(cat "$home/port")"
+}
+
+environment() {
+    printf 'export LONGHAUL_SQS_ENDPOINT=%s\n' "$(url)"
+    printf 'export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true\n'
+}
+
+stop() {
+    local pid deadline=$((SECONDS + stop_seconds))
+    pid=$(live_pid "$home/emulator.pid") || return 0
+    kill -TERM "$pid" 2>/dev/null || true
+    while live_pid "$home/emulator.pid" >/dev/null; do
+        # It keeps nothing, so nothing is lost.
+        ((SECONDS < deadline)) || kill -KILL "$pid" 2>/dev/null || true
+        sleep 0.1
+    done
+    rm -f "$home/emulator.pid" "$home/port"
+}
+
+stop_all() {
+    for home in "$root"/*/; do
+        home=${home%/}
+        [[ ! -e $home/emulator.pid ]] || stop
+    done
+}
+
+command=${1:-}
+case $command in
+-h | --help | '')
+    usage
+    exit
+    ;;
+esac
+[[ -n ${LONGHAUL_EMULATORS:-} ]] || fail "LONGHAUL_EMULATORS is not set: name the folder for all state (see --help)"
+mkdir -p "$LONGHAUL_EMULATORS"
+root=$(cd "$LONGHAUL_EMULATORS" && pwd)
+if [[ $command == stop-all ]]; then
+    stop_all
+    exit
+fi
+name=${2:-}
+[[ $name =~ ^[A-Za-z0-9-]+$ ]] || fail "name the emulator with letters, digits and '-'"
+home=$root/$name
+case $command in
+start) start ;;
+url) url ;;
+env) environment ;;
+pid) live_pid "$home/emulator.pid" || fail "the emulator $name is not up" ;;
+stop) stop ;;
+*) fail "unknown command: $command (see --help)" ;;
+esac

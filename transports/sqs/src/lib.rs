@@ -1,0 +1,108 @@
+//! Longhaul on Amazon SQS: standard queues, events over SNS, delays of up to 15 minutes.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use longhaul_sqs::Sqs;
+//!
+//! let transport = Sqs::builder().region("eu-west-1").prefix("prod-").connect().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Credentials come from where the SDK looks for them: the environment, a profile, the container, the machine. Profiles
+//! that sign in through a browser (`sso`) are not compiled in.
+//!
+//! # What it makes at AWS
+//!
+//! | object | what for |
+//! |---|---|
+//! | queue `<prefix><endpoint>` | an endpoint's input |
+//! | queue `<prefix><error queue>` | what failed; messages stay for 14 days, the longest that SQS has |
+//! | topic `<prefix><event>` | an event; the queues of its subscribers get it as it is (raw delivery) |
+//! | a statement `LonghaulEvents` in the policy of a subscribing queue | lets topics of the prefix send to it |
+//! | a tag `longhaul-consumer` on a queue | while an endpoint whose store belongs to one process consumes it |
+//!
+//! [`Sqs::plan`] lists it before it is made, with the least rights that it takes. A name has at most 80 characters at
+//! SQS. Letters, digits and `-` stay, a dot becomes two underscores, anything else `_` and two hexadecimal digits per
+//! byte: `sales.order_placed` is `sales__order_5fplaced`. Nothing is cut, so no two endpoints share a queue.
+//!
+//! A queue that is there is taken as it is, unless it would lose messages: one with a redrive policy, and an error
+//! queue that forgets sooner than in 14 days, are refused.
+//!
+//! # What it promises
+//!
+//! - A message counts as sent when SQS has confirmed that very entry. What is throttled is sent again after a pause; what
+//!   may have been taken is reported as unknown and never sent again by this crate. A message may come twice all the same,
+//!   as always with SQS: the id is in an attribute, and the inbox knows it.
+//! - A poll that has begun is never given up for a stop: a receiver that closes waits for it, up to 20 s, and releases
+//!   what it brings.
+//! - A message is invisible to others while it is handled: its lease is renewed at half of it. Where that fails for good,
+//!   handling stops before somebody else can have the message.
+//! - Acknowledged means that SQS has deleted the message.
+//! - Every wait has a [limit](Timing). The SDK's own retries are off.
+//!
+//! # What to know when running it
+//!
+//! - **Order.** Standard queues have none. Sagas don't need it; handlers that do must not count on it.
+//! - **Delays.** SQS keeps a message for at most 900 s, and longer ones are refused. An endpoint with a store is not limited
+//!   by that: the rest waits there. [`laps`] has the arithmetic for senders without a store, which are not served yet.
+//! - **Size.** A body of up to 720 KiB can be sent, an event of 256 KiB with its headers.
+//! - **One process per queue** (an embedded store) is checked with a tag. After a process was killed, the next one waits
+//!   for up to 24 s until the tag has run out.
+//! - **Cost.** Under load a message takes about a third of a request: a tenth to send, a tenth to receive, a tenth to
+//!   delete. An idle queue is polled three times a minute.
+//!
+//! # Messages of other programs
+//!
+//! A message with an attribute `type` is read as one of that type. Its id is that of SQS or in the attribute `id`, its
+//! intent is `send` unless an attribute `intent` says `publish`, its content type `application/json` unless an attribute
+//! `content-type` says otherwise; other attributes that are text become headers. A notification of SNS without raw delivery
+//! is unwrapped if what is in it is ours or names its type so. Anything else is handed out as it is: the endpoint can't
+//! read it and moves it to the error queue unchanged.
+//!
+//! # Where the emulator differs
+//!
+//! The tests run on MiniStack 1.5.33. Seen there, against AWS's documentation:
+//!
+//! | MiniStack | AWS |
+//! |---|---|
+//! | delays over 900 s, invisibility over 12 h, more than 10 attributes, empty attributes are taken | are refused |
+//! | attributes don't count towards 1 MiB | do |
+//! | dots and more than 80 characters in the name of a queue are taken | are refused |
+//! | queue policies are not applied: a topic sends to a queue that doesn't let it | the event is lost to that queue |
+//! | to subscribe again with other attributes is taken | is refused |
+//! | a queue can be made again at once after it was deleted | after 60 s |
+//! | a receipt that has lapsed is refused when deleting | may be taken, without effect |
+//! | no single entry of a batch ever fails to be sent | it may |
+//! | messages come in the order of sending | in any order |
+//! | a topic and its subscriptions change at once | in the end |
+//!
+//! What it can't do is tested with a double for HTTP: failing and forgotten entries, throttling, polls that hang.
+
+mod admission;
+mod backoff;
+mod batch;
+mod builder;
+mod call;
+#[cfg(test)]
+mod double;
+mod fault;
+mod health;
+mod incoming;
+mod inner;
+pub mod laps;
+mod message;
+mod names;
+pub mod plan;
+mod prepare;
+mod queues;
+mod receive;
+mod rights;
+mod send;
+mod sqs;
+mod text;
+mod timing;
+mod topics;
+
+pub use builder::SqsBuilder;
+pub use sqs::Sqs;
+pub use timing::Timing;

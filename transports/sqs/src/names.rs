@@ -1,0 +1,184 @@
+//! Names of queues and topics: what an address is called at AWS, and back.
+//!
+//! SQS takes at most 80 of the characters `A-Z a-z 0-9 - _`. Letters, digits and `-` stay as they are; a dot becomes
+//! two underscores; every other byte of the UTF-8 text becomes an underscore and its two hexadecimal digits. So no two
+//! addresses share a queue, and the address can be read back. Nothing is cut: a name that is too long is refused.
+//!
+//! | address | queue |
+//! |---|---|
+//! | `sales` | `sales` |
+//! | `sales.orders` | `sales__orders` |
+//! | `order_placed` | `order_5fplaced` |
+//! | `größe` | `gr_c3_b6_c3_9fe` |
+
+use std::fmt::Write;
+
+use longhaul_core::{
+    address::Address,
+    transport::{TransportError, TransportErrorKind},
+};
+
+/// The longest name of a queue.
+pub(crate) const QUEUE_CHARACTERS: usize = 80;
+/// The longest name of a topic.
+const TOPIC_CHARACTERS: usize = 256;
+
+/// Names that start alike, so that several systems can share an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// Checks the prefix, which is put in front as it is.
+    pub(crate) fn new(prefix: impl Into<String>) -> Result<Self, TransportError> {
+        let prefix = prefix.into();
+        if prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        {
+            return Ok(Self { prefix });
+        }
+        Err(TransportError::new(
+            TransportErrorKind::Configuration,
+            format!(
+                "use the prefix {prefix:?}: SQS takes only letters of ASCII, digits, `-` and `_`; choose another one"
+            ),
+        ))
+    }
+
+    /// What all names begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The name of an address's queue.
+    pub(crate) fn queue(&self, address: &Address) -> Result<String, TransportError> {
+        fits("queue", &self.prefix, address.as_str(), QUEUE_CHARACTERS)
+    }
+
+    /// The name of an event's topic.
+    pub(crate) fn topic(&self, event: &str) -> Result<String, TransportError> {
+        fits("topic", &self.prefix, event, TOPIC_CHARACTERS)
+    }
+
+    /// The address that a queue's name stands for; `None` for one that this rule does not make.
+    pub(crate) fn address(&self, queue: &str) -> Option<Address> {
+        Address::new(unescaped(queue.strip_prefix(self.prefix.as_str())?)?).ok()
+    }
+}
+
+fn fits(what: &str, prefix: &str, name: &str, most: usize) -> Result<String, TransportError> {
+    let full = format!("{prefix}{}", escaped(name));
+    if full.len() <= most {
+        return Ok(full);
+    }
+    Err(TransportError::new(
+        TransportErrorKind::Configuration,
+        format!(
+            "use the name {name:?}: as a {what} of SQS and SNS it is `{full}`, which has {} characters of at most {most}; choose a shorter one",
+            full.len()
+        ),
+    ))
+}
+
+fn escaped(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'.' => text.push_str("__"),
+            byte if byte.is_ascii_alphanumeric() || byte == b'-' => text.push(char::from(byte)),
+            // Writing to a text can't fail.
+            byte => drop(write!(text, "_{byte:02x}")),
+        }
+    }
+    text
+}
+
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    loop {
+        rest = match rest {
+            [] => break,
+            [b'_', b'_', rest @ ..] => {
+                bytes.push(b'.');
+                rest
+            }
+            [b'_', high, low, rest @ ..] => {
+                let digits = [*high, *low];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest
+            }
+            [b'_', ..] => return None,
+            [byte, rest @ ..] => {
+                bytes.push(*byte);
+                rest
+            }
+        };
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names() -> Names {
+        Names::new("prod-").expect("a good prefix")
+    }
+
+    fn queue(address: &str) -> Result<String, TransportErrorKind> {
+        let address = Address::new(address).expect("an address");
+        names().queue(&address).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn when_characters_are_refused_by_sqs_they_are_written_out() {
+        assert_eq!(queue("sales").as_deref(), Ok("prod-sales"));
+        assert_eq!(queue("sales.orders").as_deref(), Ok("prod-sales__orders"));
+        assert_eq!(queue("order_placed").as_deref(), Ok("prod-order_5fplaced"));
+        assert_eq!(queue("größe").as_deref(), Ok("prod-gr_c3_b6_c3_9fe"));
+        assert_eq!(queue("a._b").as_deref(), Ok("prod-a___5fb"));
+        assert_eq!(queue("a_.b").as_deref(), Ok("prod-a_5f__b"));
+        assert_eq!(queue("x.fifo").as_deref(), Ok("prod-x__fifo"), "not a FIFO queue");
+    }
+
+    #[test]
+    fn when_a_name_is_too_long_it_is_refused_and_never_cut() {
+        assert_eq!(queue(&"x".repeat(75)).map(|name| name.len()), Ok(80));
+        assert_eq!(queue(&"x".repeat(76)), Err(TransportErrorKind::Configuration));
+        assert_eq!(queue(&"ß".repeat(13)), Err(TransportErrorKind::Configuration));
+    }
+
+    #[test]
+    fn when_the_prefix_has_other_characters_it_is_refused() {
+        assert!(Names::new("").is_ok());
+        for prefix in ["prod.", "größe", "a b"] {
+            assert!(Names::new(prefix).is_err(), "{prefix:?}");
+        }
+    }
+
+    #[test]
+    fn when_a_queue_was_not_named_by_this_rule_it_has_no_address() {
+        for foreign in ["sales", "prod-a_", "prod-a_zz", "prod-a_4", "prod-_ff"] {
+            assert_eq!(names().address(foreign), None, "{foreign:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_address_it_can_be_read_back(text in "\\PC{1,12}") {
+            let address = Address::new(&text);
+            prop_assume!(address.is_ok());
+            let address = address.expect("checked");
+            if let Ok(name) = names().queue(&address) {
+                prop_assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+                prop_assert_eq!(names().address(&name), Some(address));
+            }
+        }
+    }
+}

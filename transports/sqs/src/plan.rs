@@ -1,0 +1,223 @@
+//! What is to exist at AWS, as plain data to be read before anything is made, and the rights that it takes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{inner::Events, names::Names};
+use longhaul_core::{
+    address::Address,
+    transport::{Topology, TransportError},
+};
+
+/// The longest retention of SQS, in seconds: 14 days.
+pub(crate) const RETENTION_SECONDS: u64 = 14 * 24 * 3600;
+
+/// What a queue is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// An endpoint consumes it.
+    Input,
+    /// It keeps what failed.
+    Errors,
+}
+
+/// A standard queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its name at SQS.
+    pub name: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Attributes that it is created with.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// A queue that gets the messages of a topic, as they are (raw delivery).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subscription {
+    /// The name of the topic.
+    pub topic: String,
+    /// The name of the queue.
+    pub queue: String,
+}
+
+/// What an endpoint needs at AWS. Printed, it is a list for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Queues to make.
+    pub queues: Vec<Queue>,
+    /// Topics to make, and who subscribes.
+    pub subscriptions: Vec<Subscription>,
+    /// Subscriptions to remove.
+    pub retired: Vec<Subscription>,
+    /// Queues of others to send to.
+    pub sends_to: BTreeSet<String>,
+    /// Topics of its own events.
+    pub publishes: BTreeSet<String>,
+    names: Option<Names>,
+    pub(crate) region: String,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        names: &Names,
+        region: &str,
+        lease_seconds: i32,
+        events: &Events,
+        topology: &Topology,
+    ) -> Result<Self, TransportError> {
+        let mut plan = Self {
+            names: Some(names.clone()),
+            region: region.to_owned(),
+            ..Self::default()
+        };
+        let attributes = BTreeMap::from([
+            ("MessageRetentionPeriod".to_owned(), RETENTION_SECONDS.to_string()),
+            ("VisibilityTimeout".to_owned(), lease_seconds.to_string()),
+        ]);
+        let inputs = topology.queues.iter().map(|queue| (queue, Purpose::Input));
+        let errors = topology.error_queues.iter().map(|queue| (queue, Purpose::Errors));
+        for (address, purpose) in inputs.chain(errors) {
+            let name = names.queue(address)?;
+            if !plan.queues.iter().any(|queue| queue.name == name) {
+                plan.queues.push(Queue {
+                    name,
+                    purpose,
+                    attributes: attributes.clone(),
+                });
+            }
+        }
+        if *events == Events::Topics {
+            for (from, to) in [
+                (&topology.subscriptions, &mut plan.subscriptions),
+                (&topology.retired, &mut plan.retired),
+            ] {
+                for one in from {
+                    to.push(Subscription {
+                        topic: names.topic(&one.event)?,
+                        queue: names.queue(&one.queue)?,
+                    });
+                }
+                to.sort();
+                to.dedup();
+            }
+        }
+        if let Events::ByPublisher(subscribers) = events {
+            for queue in subscribers.values().flatten() {
+                plan.sends_to.insert(names.queue(queue)?);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Adds the queues that the endpoint sends commands and replies to, for the [policy](Plan::policy).
+    ///
+    /// # Errors
+    ///
+    /// A name that SQS can't hold.
+    pub fn sending_to<'a>(
+        mut self,
+        queues: impl IntoIterator<Item = &'a Address>,
+    ) -> Result<Self, TransportError> {
+        if let Some(names) = &self.names {
+            for queue in queues {
+                self.sends_to.insert(names.queue(queue)?);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Adds the events that the endpoint publishes, for the [policy](Plan::policy).
+    ///
+    /// # Errors
+    ///
+    /// A name that SNS can't hold.
+    pub fn publishing<'a>(
+        mut self,
+        events: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, TransportError> {
+        if let Some(names) = &self.names {
+            for event in events {
+                self.publishes.insert(names.topic(event)?);
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for queue in &self.queues {
+            let what = match queue.purpose {
+                Purpose::Input => "input",
+                Purpose::Errors => "errors",
+            };
+            let attributes: Vec<String> = queue
+                .attributes
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            writeln!(f, "queue {} ({what}; {})", queue.name, attributes.join(", "))?;
+        }
+        for one in &self.subscriptions {
+            writeln!(f, "topic {} with the queue {} subscribed", one.topic, one.queue)?;
+        }
+        let subscribing: BTreeSet<&String> = self.subscriptions.iter().map(|one| &one.queue).collect();
+        for queue in subscribing {
+            writeln!(
+                f,
+                "policy on the queue {queue}: topics of this prefix may send to it"
+            )?;
+        }
+        for one in &self.retired {
+            writeln!(
+                f,
+                "no subscription of the queue {} to the topic {}",
+                one.queue, one.topic
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use longhaul_core::transport::Subscription as Wanted;
+
+    use super::*;
+
+    pub(crate) fn address(name: &str) -> Address {
+        Address::new(name).unwrap()
+    }
+
+    pub(crate) fn plan() -> Plan {
+        let wanted = |event: &str| Wanted {
+            event: event.to_owned(),
+            queue: address("sales"),
+        };
+        let topology = Topology {
+            queues: vec![address("sales")],
+            error_queues: vec![address("error")],
+            subscriptions: vec![wanted("billing.paid.v1"), wanted("billing.paid.v1")],
+            retired: vec![wanted("old")],
+            delays: true,
+        };
+        let names = Names::new("prod-").unwrap();
+        Plan::new(&names, "eu-west-1", 30, &Events::Topics, &topology).unwrap()
+    }
+
+    #[test]
+    fn when_a_plan_is_printed_people_can_read_what_will_be_made() {
+        let expected = "\
+queue prod-sales (input; MessageRetentionPeriod=1209600, VisibilityTimeout=30)
+queue prod-error (errors; MessageRetentionPeriod=1209600, VisibilityTimeout=30)
+topic prod-billing__paid__v1 with the queue prod-sales subscribed
+policy on the queue prod-sales: topics of this prefix may send to it
+no subscription of the queue prod-sales to the topic prod-old
+";
+        assert_eq!(plan().to_string(), expected);
+    }
+}

@@ -1,0 +1,163 @@
+//! The least rights that a plan takes, as an IAM policy.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::{
+    inner::arn,
+    plan::{Plan, Purpose, Subscription},
+};
+
+/// Full names of everything in a plan.
+struct Named<'a> {
+    plan: &'a Plan,
+    account: &'a str,
+}
+
+impl Plan {
+    /// The least rights for an endpoint that makes and uses all of this, as an IAM policy in JSON.
+    #[must_use]
+    pub fn policy(&self, account: &str) -> String {
+        let named = Named { plan: self, account };
+        document([named.using(), named.creating()].concat())
+    }
+
+    /// The least rights for an endpoint that uses what somebody else has made (`Declare::Assume` or `Verify`).
+    #[must_use]
+    pub fn policy_to_run(&self, account: &str) -> String {
+        document(Named { plan: self, account }.using())
+    }
+}
+
+impl Named<'_> {
+    fn queue(&self, name: &str) -> String {
+        arn("sqs", &self.plan.region, self.account, name)
+    }
+
+    fn topic(&self, name: &str) -> String {
+        arn("sns", &self.plan.region, self.account, name)
+    }
+
+    fn queues(&self, purpose: Purpose) -> BTreeSet<String> {
+        let queues = self.plan.queues.iter().filter(|queue| queue.purpose == purpose);
+        queues.map(|queue| self.queue(&queue.name)).collect()
+    }
+
+    fn topics(&self, subscriptions: &[Subscription]) -> BTreeSet<String> {
+        subscriptions.iter().map(|one| self.topic(&one.topic)).collect()
+    }
+
+    fn using(&self) -> Vec<Value> {
+        let consume = [
+            "sqs:GetQueueUrl",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+            "sqs:DeleteMessage",
+            "sqs:ChangeMessageVisibility",
+            "sqs:SendMessage",
+            "sqs:ListQueueTags",
+            "sqs:TagQueue",
+            "sqs:UntagQueue",
+        ];
+        let set_aside = ["sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage"];
+        let others = self.plan.sends_to.iter().map(|name| self.queue(name));
+        let events = self.plan.publishes.iter().map(|name| self.topic(name));
+        [
+            statement("Consume", &consume, &self.queues(Purpose::Input)),
+            statement("SetAside", &set_aside, &self.queues(Purpose::Errors)),
+            statement("Send", &["sqs:GetQueueUrl", "sqs:SendMessage"], &others.collect()),
+            statement(
+                "Publish",
+                &["sns:Publish", "sns:GetTopicAttributes"],
+                &events.collect(),
+            ),
+            statement(
+                "Look",
+                &["sns:GetTopicAttributes"],
+                &self.topics(&self.plan.subscriptions),
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    fn creating(&self) -> Vec<Value> {
+        let plan = self.plan;
+        let all = plan.queues.iter().map(|queue| self.queue(&queue.name));
+        let subscribing = plan.subscriptions.iter().map(|one| self.queue(&one.queue));
+        let subscribe = [
+            "sns:CreateTopic",
+            "sns:Subscribe",
+            "sns:SetSubscriptionAttributes",
+        ];
+        let retired = self.topics(&plan.retired);
+        let subscriptions = retired.iter().map(|topic| format!("{topic}:*"));
+        [
+            statement("Create", &["sqs:CreateQueue"], &all.collect()),
+            statement("LetEventsIn", &["sqs:SetQueueAttributes"], &subscribing.collect()),
+            statement("Subscribe", &subscribe, &self.topics(&plan.subscriptions)),
+            statement("Retire", &["sns:ListSubscriptionsByTopic"], &retired),
+            statement("Unsubscribe", &["sns:Unsubscribe"], &subscriptions.collect()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn statement(name: &str, actions: &[&str], resources: &BTreeSet<String>) -> Option<Value> {
+    (!resources.is_empty()).then(|| {
+        json!({
+            "Sid": format!("Longhaul{name}"),
+            "Effect": "Allow",
+            "Action": actions,
+            "Resource": resources,
+        })
+    })
+}
+
+fn document(statements: Vec<Value>) -> String {
+    let document = json!({ "Version": "2012-10-17", "Statement": Value::Array(statements) });
+    format!("{document:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{address, plan};
+
+    #[test]
+    fn when_rights_are_asked_for_they_are_the_least() {
+        let plan = plan()
+            .sending_to([&address("billing")])
+            .and_then(|plan| plan.publishing(["sales.placed.v1"]))
+            .unwrap();
+        let policy: Value = serde_json::from_str(&plan.policy("123456789012")).unwrap();
+        let statement = |policy: &Value, name: &str| {
+            let all = policy["Statement"].as_array().unwrap().clone();
+            all.into_iter()
+                .find(|one| one["Sid"] == format!("Longhaul{name}"))
+        };
+        assert_eq!(
+            statement(&policy, "Send").unwrap()["Resource"],
+            json!(["arn:aws:sqs:eu-west-1:123456789012:prod-billing"])
+        );
+        assert_eq!(
+            statement(&policy, "Publish").unwrap()["Resource"],
+            json!(["arn:aws:sns:eu-west-1:123456789012:prod-sales__placed__v1"])
+        );
+        assert_eq!(
+            statement(&policy, "Unsubscribe").unwrap()["Resource"],
+            json!(["arn:aws:sns:eu-west-1:123456789012:prod-old:*"])
+        );
+        let text = policy.to_string();
+        assert!(!text.contains("\"*\"") && !text.contains("DeleteQueue"));
+        let running: Value = serde_json::from_str(&plan.policy_to_run("123456789012")).unwrap();
+        assert!(statement(&running, "Consume").is_some());
+        for creating in ["Create", "Subscribe", "LetEventsIn", "Unsubscribe"] {
+            assert_eq!(statement(&running, creating), None);
+        }
+    }
+}

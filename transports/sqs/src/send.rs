@@ -1,0 +1,192 @@
+//! From a batch to results: messages are sorted by where they go, and each place gets its own in order, in as few
+//! requests as the limits allow.
+
+mod attempt;
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, stream};
+use longhaul_core::transport::{Accepted, Destination, Dispatch, TransportError, TransportErrorKind};
+
+use crate::{
+    batch::{self, SNS_BYTES, SQS_BYTES},
+    inner::{Events, Inner},
+    laps::LAP,
+    message::{self, Written},
+};
+
+pub(crate) use attempt::Answer;
+use attempt::{Place, in_batches};
+
+/// How many queues and topics are sent to at the same time by one call.
+const PLACES_AT_ONCE: usize = 8;
+/// What the largest body may have beside its base64: headers and their names.
+const ATTRIBUTE_BYTES: usize = 64 * 1024;
+/// The largest body that a sender may give: its base64 and the headers fit into SQS's limit.
+pub(crate) const BODY_BYTES: usize = (SQS_BYTES - ATTRIBUTE_BYTES) / 4 * 3;
+
+/// What became of one message.
+pub(crate) type Outcome = Result<Accepted, TransportError>;
+
+/// A message in the form of SQS, and whose result it is.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// Its place in the caller's batch.
+    at: usize,
+    dispatch: &'a Dispatch,
+    written: Written,
+}
+
+/// Where a message goes, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum To {
+    Queue(String),
+    Topic(String),
+}
+
+/// Sends a batch: one result per message, in its order.
+pub(crate) async fn dispatch(inner: &Inner, batch: &[Dispatch]) -> Vec<Outcome> {
+    let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
+    let mut places: BTreeMap<To, Vec<Outgoing<'_>>> = BTreeMap::new();
+    for (at, dispatch) in batch.iter().enumerate() {
+        match written(inner, dispatch) {
+            Err(error) => outcomes[at] = Some(Err(error)),
+            Ok((written, to)) => {
+                if to.is_empty() {
+                    outcomes[at] = Some(Ok(Accepted::NoSubscribers));
+                }
+                for to in to {
+                    let written = written.clone();
+                    places.entry(to).or_default().push(Outgoing {
+                        at,
+                        dispatch,
+                        written,
+                    });
+                }
+            }
+        }
+    }
+    let sending: Vec<_> = places
+        .into_iter()
+        .map(|(to, messages)| to_place(inner, to, messages))
+        .collect();
+    let mut sent = stream::iter(sending).buffer_unordered(PLACES_AT_ONCE);
+    while let Some(results) = sent.next().await {
+        for (at, outcome) in results {
+            outcomes[at] = Some(match outcomes[at].take() {
+                // One subscriber of several: the message is sent only if it is sent to all.
+                Some(Err(error)) => Err(error),
+                Some(Ok(_)) | None => outcome,
+            });
+        }
+    }
+    let unknown = || {
+        Err(TransportError::new(
+            TransportErrorKind::Unknown,
+            "send: no outcome was reported",
+        ))
+    };
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.unwrap_or_else(unknown))
+        .collect()
+}
+
+async fn to_place(inner: &Inner, to: To, messages: Vec<Outgoing<'_>>) -> Vec<(usize, Outcome)> {
+    let most = match &to {
+        To::Queue(_) => SQS_BYTES,
+        To::Topic(_) => SNS_BYTES,
+    };
+    let place = match &to {
+        To::Queue(name) => inner.queues.url(inner, name).await.map(|url| Place::Queue {
+            name: name.clone(),
+            url,
+        }),
+        To::Topic(name) => Ok(Place::Topic(name.clone())),
+    };
+    match place {
+        Ok(place) => in_batches(inner, &place, &messages, most).await,
+        Err(fault) => messages
+            .iter()
+            .map(|message| (message.at, Err(fault.while_sending(&message.doing()))))
+            .collect(),
+    }
+}
+
+/// The message in the form of SQS and where it goes, or why it can never be sent.
+fn written(inner: &Inner, dispatch: &Dispatch) -> Result<(Written, Vec<To>), TransportError> {
+    let envelope = &dispatch.envelope;
+    let id = &envelope.id;
+    let bytes = envelope.body.len();
+    if bytes > BODY_BYTES && !message::is_passed_on(envelope) {
+        return Err(invalid(format!(
+            "send {id}: its body of {bytes} bytes is over the limit of {BODY_BYTES}; store the data and send its place"
+        )));
+    }
+    let now = inner.clock.now();
+    let delay = dispatch
+        .due
+        .map(|due| inner.clock.to_real(due.since(now)))
+        .unwrap_or_default();
+    let (to, most) = match &dispatch.to {
+        Destination::Queue(address) if delay > LAP => {
+            return Err(invalid(format!(
+                "send {id} to `{address}`: its delay of {} s is over the {} s that SQS keeps; use an endpoint with a \
+                 store, where the rest waits",
+                delay.as_secs(),
+                LAP.as_secs()
+            )));
+        }
+        Destination::Queue(address) => (vec![To::Queue(inner.names.queue(address)?)], SQS_BYTES),
+        Destination::Subscribers(event) if !delay.is_zero() => {
+            return Err(invalid(format!(
+                "publish `{event}`: an event can't be delayed; send a command to yourself instead"
+            )));
+        }
+        Destination::Subscribers(event) => subscribers(inner, event)?,
+    };
+    let written = message::write(envelope)
+        .map_err(|error| invalid(format!("send {id}: its headers can't be written")).with_source(error))?;
+    if written.bytes() > most {
+        return Err(invalid(format!(
+            "send {id}: with its headers it takes {} bytes, over the limit of {most}; send less",
+            written.bytes()
+        )));
+    }
+    Ok((written, to))
+}
+
+/// Where an event goes, and the largest message there.
+fn subscribers(inner: &Inner, event: &str) -> Result<(Vec<To>, usize), TransportError> {
+    match &inner.events {
+        Events::Topics => Ok((vec![To::Topic(inner.names.topic(event)?)], SNS_BYTES)),
+        Events::ByPublisher(subscribers) => {
+            let queues = subscribers.get(event).into_iter().flatten();
+            let queues = queues.map(|queue| inner.names.queue(queue).map(To::Queue));
+            Ok((queues.collect::<Result<_, _>>()?, SQS_BYTES))
+        }
+    }
+}
+
+impl Outgoing<'_> {
+    fn doing(&self) -> String {
+        let id = &self.dispatch.envelope.id;
+        match &self.dispatch.to {
+            Destination::Queue(address) => format!("send {id} to `{address}`"),
+            Destination::Subscribers(event) => format!("publish {id} as `{event}`"),
+        }
+    }
+}
+
+fn invalid(text: String) -> TransportError {
+    TransportError::new(TransportErrorKind::Invalid, text)
+}
+
+/// Cuts what goes to one place into batches.
+fn cut(messages: &[Outgoing<'_>], most: usize) -> Vec<std::ops::Range<usize>> {
+    let sizes: Vec<usize> = messages.iter().map(|message| message.written.bytes()).collect();
+    batch::batches(&sizes, most)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! The transport: what an endpoint asks for, put together from sending, receiving and preparation.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use longhaul_core::{
+    address::Address,
+    transport::{
+        Capabilities, Declare, Dispatch, Health, Receiver, ReceiverOptions, Report, Topology, Transport,
+        TransportError,
+    },
+};
+use tokio::sync::watch;
+
+use crate::{
+    builder::SqsBuilder,
+    inner::Inner,
+    laps::LAP,
+    plan::Plan,
+    prepare, receive,
+    send::{self, BODY_BYTES, Outcome},
+};
+
+/// How many messages one call takes: more would only keep the caller waiting.
+const BATCH: usize = 100;
+
+/// Endpoints on Amazon SQS.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use longhaul_sqs::Sqs;
+///
+/// let transport = Sqs::connect().await?;
+/// # Ok(()) }
+/// ```
+pub struct Sqs {
+    inner: Arc<Inner>,
+}
+
+impl Sqs {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Connects with region and credentials from the SDK's usual places: environment, profile, container, machine.
+    ///
+    /// # Errors
+    ///
+    /// There is no region.
+    pub async fn connect() -> Result<Self, TransportError> {
+        Self::builder().connect().await
+    }
+
+    /// Sets more than that.
+    pub fn builder() -> SqsBuilder {
+        SqsBuilder::new()
+    }
+
+    /// What [preparing](Transport::prepare) a topology makes, to be read before.
+    ///
+    /// ```no_run
+    /// # use longhaul_core::{address::Address, transport::Topology};
+    /// # async fn example(sqs: longhaul_sqs::Sqs) -> Result<(), Box<dyn std::error::Error>> {
+    /// let topology = Topology { queues: vec![Address::new("sales")?], ..Topology::default() };
+    /// let plan = sqs.plan(&topology)?;
+    /// println!("{plan}\n{}", plan.policy("123456789012"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A name that SQS or SNS can't hold.
+    pub fn plan(&self, topology: &Topology) -> Result<Plan, TransportError> {
+        prepare::plan(&self.inner, topology)
+    }
+
+    /// The address whose messages are in a queue of this name; `None` for queues of others.
+    #[must_use]
+    pub fn address_of(&self, queue: &str) -> Option<Address> {
+        self.inner.names.address(queue)
+    }
+}
+
+#[async_trait]
+impl Transport for Sqs {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: "sqs",
+            max_delay: self.inner.clock.of_real(LAP),
+            max_body: BODY_BYTES,
+            max_batch: BATCH,
+            durable: true,
+        }
+    }
+
+    async fn prepare(&self, topology: &Topology, mode: Declare) -> Result<Report, TransportError> {
+        prepare::prepare(&self.inner, topology, mode).await
+    }
+
+    async fn receiver(
+        &self,
+        source: &Address,
+        options: ReceiverOptions,
+    ) -> Result<Box<dyn Receiver>, TransportError> {
+        let receiver = receive::start(Arc::clone(&self.inner), source, options).await?;
+        Ok(Box::new(receiver))
+    }
+
+    async fn dispatch(&self, batch: &[Dispatch]) -> Vec<Outcome> {
+        send::dispatch(&self.inner, batch).await
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.inner.caller.health.watch()
+    }
+}
+
+impl fmt::Debug for Sqs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqs")
+            .field("region", &self.inner.region)
+            .field("prefix", &self.inner.names.prefix())
+            .finish_non_exhaustive()
+    }
+}

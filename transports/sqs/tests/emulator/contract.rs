@@ -1,0 +1,118 @@
+//! The contract suite for transports, on an emulator.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::future::LocalBoxFuture;
+use longhaul_core::{
+    address::Address,
+    clock::{Clock, SystemClock},
+    envelope::Incoming,
+    headers::Headers,
+    transport::Transport,
+};
+use longhaul_sqs::Sqs;
+use longhaul_testing::transport_suite::TransportFixture;
+
+use crate::support::{builder_at, endpoint, raw, unique};
+
+const PREFIX: &str = "c-";
+
+struct Fixture {
+    run: String,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { run: unique() }
+    }
+
+    async fn queue(queue: &Address) -> String {
+        let sqs = builder_at(&endpoint()).prefix(PREFIX).connect().await.unwrap();
+        name_of(&sqs, queue)
+    }
+}
+
+/// What the queue of an address is called.
+fn name_of(sqs: &Sqs, queue: &Address) -> String {
+    let topology = longhaul_core::transport::Topology {
+        queues: vec![queue.clone()],
+        ..Default::default()
+    };
+    sqs.plan(&topology).unwrap().queues.remove(0).name
+}
+
+#[async_trait]
+impl TransportFixture for Fixture {
+    async fn transport(&self) -> Arc<dyn Transport> {
+        // The cases expect messages in order, which a standard queue does not promise and the emulator keeps.
+        let builder = builder_at(&endpoint()).prefix(PREFIX).pollers(1);
+        Arc::new(builder.connect().await.unwrap())
+    }
+
+    fn unique(&self, hint: &str) -> String {
+        format!("{hint}-{}", self.run)
+    }
+
+    fn longest_address(&self) -> usize {
+        80 - PREFIX.len()
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::new(SystemClock)
+    }
+
+    fn short_delay(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn silence(&self) -> Duration {
+        Duration::from_millis(1500)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn block_on(&self, case: LocalBoxFuture<'_, ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(case);
+    }
+
+    async fn put_raw(&self, queue: &Address, incoming: &Incoming) -> bool {
+        let Ok(body) = std::str::from_utf8(&incoming.body) else {
+            return false;
+        };
+        let id = incoming.id.as_deref().map(std::str::from_utf8);
+        let headers = incoming.headers.iter();
+        let headers: Option<Headers> = headers
+            .map(|(name, value)| Some((name.clone(), std::str::from_utf8(value).ok()?.to_owned())))
+            .collect::<Option<Vec<_>>>()
+            .map(|pairs| pairs.into_iter().collect());
+        // Neither an empty attribute nor bytes that are no text can be in a queue.
+        let (Some(headers), false, None | Some(Ok("raw"))) = (headers, body.contains('\0'), id) else {
+            return false;
+        };
+        let pairs: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name:?}:{value:?}"))
+            .collect();
+        let message = format!(r#"{{"v":1,"headers":{{{}}}}}"#, pairs.join(","));
+        let mut attributes = Vec::new();
+        if let Some(Ok(id)) = id {
+            attributes.extend([("longhaul.id", id), ("longhaul.message", message.as_str())]);
+        }
+        raw::put(&Self::queue(queue).await, body, &attributes).await;
+        true
+    }
+
+    async fn delete_queue(&self, queue: &Address) -> bool {
+        raw::delete(&Self::queue(queue).await).await;
+        true
+    }
+}
+
+longhaul_testing::transport_contract_suite!(Fixture::new());

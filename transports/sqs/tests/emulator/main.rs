@@ -1,0 +1,15 @@
+//! The transport against an emulator of SQS and SNS, whose address is in `LONGHAUL_SQS_ENDPOINT`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where something goes wrong"
+)]
+
+mod support;
+
+mod contract;
+mod cuts;
+mod foreign;
+mod prepare;
+mod requests;
