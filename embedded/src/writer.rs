@@ -139,8 +139,14 @@ impl Writer {
 
     fn answer(&self, job: Job, answer: Result<(), CommitError>) {
         if let Some(waiter) = job.answer {
-            // Nobody has to wait for the answer.
-            drop(waiter.send(answer));
+            // Nobody has to wait for the answer. It may run the code of whoever does, which must not end this thread.
+            let told = catch_unwind(AssertUnwindSafe(|| drop(waiter.send(answer))));
+            if let Err(panic) = told {
+                tracing::error!(
+                    panic = panic_text(&*panic),
+                    "whoever was told of a commit panicked"
+                );
+            }
         }
         self.shared.in_flight.end();
     }

@@ -24,3 +24,13 @@ fn when_both_versions_run_at_once_newer_state_is_never_overwritten() {
 fn when_an_alarm_is_replayed_too_early_it_fires_in_time() {
     systems::versions(1, true).from_seed(133_645).check(1);
 }
+
+/// The operator replays while older versions may still come back: they would refuse the same again, for good.
+#[test]
+fn when_everything_refused_is_replayed_no_older_version_comes_back() {
+    systems::versions(2, true).replay(
+        "rabbit seed:563268 requests:0,2,3,4 world#0=at:5605271:stop:1 world#1=at:1468699:cut:3 \
+         world#2=at:1510200:step:2:3600000000 arrival#3=late:100000 send#4=unknown:1 arrival#5=late:100000 \
+         send#12=unknown:1 MoveToErrors/Before#5=crash:1 RunStateful/After#11=crash:1 RunStateful/After#12=crash:1",
+    );
+}

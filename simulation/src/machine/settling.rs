@@ -59,6 +59,12 @@ impl Machine<'_> {
             envelope.headers.get(headers::ERROR_REASON) == Some(unreadable)
                 && !self.replayed.contains(&envelope.id)
         });
+        drop(state);
+        if !failed.is_empty() {
+            // Whoever ends from now on must not start again as an older version, which would refuse the same again.
+            self.settle();
+        }
+        let mut state = self.hub.world();
         let now = self.hub.clock.now();
         for envelope in &failed {
             let Some(queue) = source(envelope) else { continue };

@@ -118,6 +118,8 @@ impl LocalBroker {
         options: LocalOptions,
     ) -> Result<Self, TransportError> {
         let claim = Claim::new(&database)?;
+        // A broker that was here before may have removals under way.
+        database.settle();
         let state = recovery::read(&database, clock.now())?;
         let shared = Arc::new_cyclic(|shared| {
             let journal = Journal {
