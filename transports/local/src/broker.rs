@@ -1,7 +1,7 @@
 //! The embedded broker: how it is opened, and what only it can do.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -209,15 +209,16 @@ impl LocalBroker {
             let Some((deleted, events)) = state.delete(queue) else {
                 return Ok(false);
             };
-            let writes: Vec<Write> = deleted
+            let mut writes: VecDeque<Write> = deleted
                 .into_messages()
                 .flat_map(|message| journal::removal(queue, &message))
                 .chain(topology::removal(queue, events))
                 .collect();
-            let batches = writes.chunks(DELETED_AT_ONCE);
-            batches
-                .filter_map(|writes| self.shared.commit(writes.to_vec()))
-                .collect()
+            let batches = std::iter::from_fn(|| {
+                let first = journal::first_of(&mut writes, DELETED_AT_ONCE);
+                (!first.is_empty()).then_some(first)
+            });
+            batches.filter_map(|writes| self.shared.commit(writes)).collect()
         };
         for commit in commits {
             self.shared.committed("delete the queue", Some(commit)).await?;

@@ -82,6 +82,20 @@ pub(crate) fn batch(writes: impl IntoIterator<Item = Write>) -> Batch {
     batch
 }
 
+/// Takes the first of these writes, about as many as `most`, without splitting the removal of one message: a body or a
+/// progress whose message is gone would never be removed.
+pub(crate) fn first_of(writes: &mut VecDeque<Write>, most: usize) -> Vec<Write> {
+    let count = whole(writes, most);
+    writes.drain(..count).collect()
+}
+
+/// How many writes that are.
+fn whole(writes: &VecDeque<Write>, most: usize) -> usize {
+    let rest = writes.iter().skip(most);
+    let of_the_last = rest.take_while(|(key, value)| value.is_none() && keys::is_part(key));
+    most.min(writes.len()) + of_the_last.count()
+}
+
 /// Changes that nobody waits for, in order. The engine writes them within about 50 ms; what it has no room for waits here.
 #[derive(Debug, Default)]
 pub(crate) struct Lazy {
@@ -113,7 +127,7 @@ impl Lazy {
     /// Hands over what the engine has room for.
     pub(crate) fn flush(&mut self, database: &Database) -> Result<(), CommitError> {
         while !self.left.is_empty() {
-            let some = self.left.len().min(Self::BATCH);
+            let some = whole(&self.left, Self::BATCH);
             match database.submit(batch(self.left.iter().take(some).cloned())) {
                 Ok(()) => drop(self.left.drain(..some)),
                 Err(error) if error.is_retryable() => {

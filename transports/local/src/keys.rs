@@ -58,6 +58,13 @@ pub(crate) fn message(kind: Kind, queue: &Address, sequence: u64) -> Vec<u8> {
     key
 }
 
+/// Whether it is the key of a body or of a progress: of something that belongs to a message.
+pub(crate) fn is_part(key: &[u8]) -> bool {
+    [Kind::Body, Kind::Progress]
+        .iter()
+        .any(|kind| key.starts_with(&kind.prefix()))
+}
+
 /// Reads the key of a queue.
 pub(crate) fn read_queue(key: &[u8]) -> Option<Address> {
     let (name, rest) = pop(key.strip_prefix(&*Kind::Queue.prefix())?)?;

@@ -99,10 +99,21 @@ pub(crate) struct Queue {
     bytes: usize,
     /// The last number given to a sequence, a place, a tag or a receiver.
     last: u64,
+    /// Numbers up to this one are those of an earlier queue of its name, which was deleted.
+    before: u64,
     pub(crate) arrived: Arc<Notify>,
 }
 
 impl Queue {
+    /// A new queue, none of whose numbers is up to `last`.
+    pub(crate) fn after(last: u64) -> Self {
+        Self {
+            last,
+            before: last,
+            ..Self::default()
+        }
+    }
+
     /// The next number of this queue.
     pub(crate) const fn number(&mut self) -> u64 {
         self.last += 1;
@@ -146,6 +157,11 @@ impl Queue {
     pub(crate) fn unreserve(&mut self, message: &Message) {
         self.reserved -= 1;
         self.bytes -= message.content.bytes();
+    }
+
+    /// Whether room was made for the message here, and not in a queue of its name that was deleted since.
+    pub(crate) const fn made_room_for(&self, message: &Message) -> bool {
+        message.sequence > self.before
     }
 
     /// Puts a message that was stored in an earlier life in its line; its bytes and its number begin to count.

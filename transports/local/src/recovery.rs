@@ -9,6 +9,7 @@ use longhaul_core::clock::Timestamp;
 use longhaul_core::transport::{TransportError, TransportErrorKind};
 use longhaul_embedded::{Database, ReadError, Scan};
 
+use crate::journal::{self, Lazy, Write};
 use crate::keys::{self, Kind};
 use crate::message::Message;
 use crate::state::State;
@@ -44,12 +45,9 @@ pub(crate) fn read(database: &Database, now: Timestamp) -> Result<State, Transpo
     for (queue, left) in found {
         // A crash cut the deletion of a queue short; what is left of it must never get into a new one of that name.
         tracing::info!(%queue, messages = left.len(), "removes what is left of a deleted queue");
-        let writes = left
-            .iter()
-            .flat_map(|(_, message)| crate::journal::removal(&queue, message));
-        if let Err(error) = state.lazy.add(writes, database) {
-            return Err(crate::journal::error("open the embedded broker", Some(error)));
-        }
+        let left = left.iter();
+        let writes = left.flat_map(|(_, message)| journal::removal(&queue, message));
+        write(&mut state.lazy, writes.collect(), database)?;
     }
     Ok(state)
 }
@@ -87,7 +85,29 @@ fn messages(database: &Database, state: &mut State) -> Result<BTreeMap<Address, 
         found.entry(queue).or_default().push((stored.accepted(), message));
         Ok(())
     })?;
+    forget(progress.into_keys(), state, database)?;
     Ok(found)
+}
+
+/// Progress whose message is gone must not be that of a later one.
+fn forget(
+    gone: impl Iterator<Item = (Address, u64)>,
+    state: &mut State,
+    database: &Database,
+) -> Result<(), TransportError> {
+    let mut writes = Vec::new();
+    for (queue, sequence) in gone {
+        if let Some(queue) = state.queues.get_mut(&queue) {
+            queue.start_after(sequence);
+        }
+        writes.push((keys::message(Kind::Progress, &queue, sequence).into(), None));
+    }
+    write(&mut state.lazy, writes, database)
+}
+
+fn write(lazy: &mut Lazy, writes: Vec<Write>, database: &Database) -> Result<(), TransportError> {
+    lazy.add(writes, database)
+        .map_err(|error| journal::error("open the embedded broker", Some(error)))
 }
 
 /// The order in which they came, or would have come, into the line: a delayed one when it was due, and at one instant

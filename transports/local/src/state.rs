@@ -116,9 +116,9 @@ impl State {
     /// The queue of that name, made where it is missing.
     pub(crate) fn create(&mut self, queue: &Address) -> &mut Queue {
         let last = self.last_of_deleted;
-        let queue = self.queues.entry(queue.clone()).or_default();
-        queue.start_after(last);
-        queue
+        self.queues
+            .entry(queue.clone())
+            .or_insert_with(|| Queue::after(last))
     }
 
     /// Takes a queue and all its subscriptions away, and dismisses its receivers.
@@ -216,7 +216,7 @@ impl State {
     pub(crate) fn join(&mut self, arrivals: Vec<Arrival>, now: Timestamp) -> Vec<Arrival> {
         let mut stranded = Vec::new();
         for arrival in arrivals {
-            match self.queues.get_mut(&arrival.queue) {
+            match self.room_of(&arrival) {
                 Some(queue) => queue.join(arrival.message, now),
                 None => stranded.push(arrival),
             }
@@ -227,9 +227,15 @@ impl State {
     /// Messages that room was made for do not come.
     pub(crate) fn turn_away(&mut self, arrivals: &[Arrival]) {
         for arrival in arrivals {
-            if let Some(queue) = self.queues.get_mut(&arrival.queue) {
+            if let Some(queue) = self.room_of(arrival) {
                 queue.unreserve(&arrival.message);
             }
         }
+    }
+
+    /// The queue that made room for it, if that is still there.
+    fn room_of(&mut self, arrival: &Arrival) -> Option<&mut Queue> {
+        let queue = self.queues.get_mut(&arrival.queue)?;
+        queue.made_room_for(&arrival.message).then_some(queue)
     }
 }

@@ -13,7 +13,7 @@ use longhaul_core::clock::{Clock, ManualClock};
 use longhaul_core::envelope::Incoming;
 use longhaul_core::ids::MessageId;
 use longhaul_core::transport::{Accepted, Health, Transport, TransportErrorKind};
-use longhaul_embedded::{Database, Options, Scan};
+use longhaul_embedded::{Batch, Database, Options, Scan};
 use longhaul_local::{LocalBroker, LocalOptions};
 use longhaul_testing::virtual_time::VirtualTime;
 use tempfile::TempDir;
@@ -369,4 +369,77 @@ fn when_nobody_stops_the_time_a_delay_of_years_survives_many_restarts() {
             assert_eq!(lives.clock.now().to_string(), "1977-12-30T00:00:00Z");
         }
     }
+}
+
+#[test]
+fn when_a_queue_is_deleted_and_made_again_while_messages_are_accepted_they_stay_with_the_old_one() {
+    let lives = Lives::new();
+    lives! { lives,
+        life => {
+            let (broker, _) = with_sales(life.broker.clone()).await;
+            for _ in 0..20 {
+                let batch = [order("old", None)];
+                // Each of the three changes the queues at once and then waits for the disk.
+                let (accepted, deleted, (broker, mut receiver)) = futures_util::future::join3(
+                    broker.dispatch(&batch),
+                    broker.delete_queue(&sales()),
+                    with_sales(broker.clone()),
+                )
+                .await;
+                assert!(matches!(accepted[..], [Ok(Accepted::Queued)]), "{accepted:?}");
+                assert!(deleted.expect("deletes"));
+                assert_eq!(broker.len(&sales()), Some(0));
+                send(&broker, "new", None).await;
+                assert_eq!(next(&mut receiver).await, "new");
+            }
+        }
+        life => {
+            assert_eq!(life.broker.len(&sales()), Some(0));
+        }
+    }
+    let database = Database::open(lives.path()).expect("opens");
+    let left = database.scan(&Scan::all()).expect("reads");
+    assert_eq!(left.len(), 1, "nothing but the queue is left: {left:?}");
+}
+
+#[test]
+fn when_a_crash_left_the_progress_of_a_message_that_is_gone_no_later_one_takes_it_over() {
+    let lives = Lives::new();
+    let progress = Scan::prefix(b"broker\0p");
+    let mut orphan = None;
+    lives! { lives,
+        life => {
+            let (_, mut receiver) = with_sales(life.broker.clone()).await;
+            send(&life.broker, "old", None).await;
+            let delivery = receiver.receive().await.expect("receives");
+            delivery.into_parts().1.release(HOUR).await.expect("releases");
+            life.database.settle();
+            orphan = life.database.scan(&progress).expect("reads").into_iter().next();
+            lives.clock.advance(HOUR);
+            assert_eq!(next(&mut receiver).await, "old");
+        }
+    }
+    let database = Database::open(lives.path()).expect("opens");
+    let (key, value) = orphan.expect("its progress was stored");
+    let mut batch = Batch::new();
+    batch.put(key, value);
+    database.submit(batch).expect("has room");
+    database.settle();
+    database.close().expect("closes");
+    lives! { lives,
+        life => {
+            let (broker, mut receiver) = with_sales(life.broker.clone()).await;
+            send(&broker, "new", None).await;
+            drop(receiver.receive().await.expect("receives"));
+        }
+        life => {
+            let (_, mut receiver) = with_sales(life.broker.clone()).await;
+            let delivery = receiver.receive().await.expect("receives");
+            assert_eq!(delivery.redeliveries, 0, "this one was seen once, and not counted");
+            delivery.into_parts().1.acknowledge().await.expect("acknowledges");
+        }
+    }
+    let database = Database::open(lives.path()).expect("opens");
+    let left = database.scan(&Scan::all()).expect("reads");
+    assert_eq!(left.len(), 1, "nothing but the queue is left: {left:?}");
 }
