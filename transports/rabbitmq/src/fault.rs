@@ -75,7 +75,10 @@ impl Fault {
                  Declare::Assume",
             ),
             FaultKind::Denied => (TransportErrorKind::Denied, "give the user the rights for it"),
-            FaultKind::Locked => (TransportErrorKind::InUse, "stop the other consumer"),
+            FaultKind::Locked => (
+                TransportErrorKind::InUse,
+                "stop the other consumer, or use a store that several processes can share",
+            ),
             FaultKind::TimedOut | FaultKind::Lost => (
                 TransportErrorKind::Disconnected,
                 "check the broker and the network",

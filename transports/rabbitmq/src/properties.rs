@@ -19,8 +19,6 @@ use longhaul_core::{
 
 /// Kept on the broker's disk.
 const PERSISTENT: u8 = 2;
-/// The longest short string of AMQP: names and most properties.
-const SHORT_STRING_BYTES: usize = 255;
 /// What the rest of a content header frame takes, generously.
 const FRAME_REST_BYTES: usize = 64;
 /// In front of the name of a header that the broker would act on.
@@ -48,9 +46,6 @@ pub(crate) fn outgoing(envelope: &Envelope, frame_bytes: usize) -> Result<BasicP
     let mut properties = came.map(kept).unwrap_or_default().with_delivery_mode(PERSISTENT);
     let mut table = came.map(untold).unwrap_or_default();
     for (name, value) in envelope.headers.iter() {
-        if name.len() > SHORT_STRING_BYTES - ESCAPE.len() {
-            return Err(Misfit::LongName(name.len()));
-        }
         let text = if has_property(name) {
             ShortString::try_new(value).ok()
         } else {
@@ -62,7 +57,8 @@ pub(crate) fn outgoing(envelope: &Envelope, frame_bytes: usize) -> Result<BasicP
             (headers::CORRELATION, Some(text)) => properties.with_correlation_id(text),
             (headers::REPLY_TO, Some(text)) => properties.with_reply_to(text),
             _ => {
-                table.insert(escaped(name), as_it_came(came, name, value));
+                let key = escaped(name).ok_or(Misfit::LongName(name.len()))?;
+                table.insert(key, as_it_came(came, name, value));
                 properties
             }
         };
@@ -74,15 +70,43 @@ pub(crate) fn outgoing(envelope: &Envelope, frame_bytes: usize) -> Result<BasicP
     if let Ok(id) = ShortString::try_new(envelope.id.as_str()) {
         properties = properties.with_message_id(id);
     }
+    let most = frame_bytes.saturating_sub(FRAME_REST_BYTES);
+    let table = within_a_frame(table, most.saturating_sub(encoded_bytes(&properties)));
     properties = properties.with_headers(table);
-    let (bytes, most) = (
-        encoded_bytes(&properties),
-        frame_bytes.saturating_sub(FRAME_REST_BYTES),
-    );
+    let bytes = encoded_bytes(&properties);
     if bytes > most {
         return Err(Misfit::TooLarge { bytes, most });
     }
     Ok(properties)
+}
+
+/// What can be left out of a message on its way to the error queue, the least needed first: a foreign message whose
+/// headers just fit into a frame must get there too.
+const SPARE: [&str; 6] = [
+    headers::ERROR_CHAIN,
+    headers::ERROR_TEXT,
+    headers::ERROR_HOST,
+    headers::ERROR_FIRST,
+    headers::ERROR_LAST,
+    headers::ERROR_ATTEMPTS,
+];
+
+/// The headers without as much of [`SPARE`] as is needed.
+fn within_a_frame(table: FieldTable, most: usize) -> FieldTable {
+    let mut bytes = table_bytes(&table);
+    if bytes <= most {
+        return table;
+    }
+    let mut entries = table.inner().clone();
+    for name in SPARE {
+        if bytes <= most {
+            break;
+        }
+        if let Some(value) = entries.remove(name) {
+            bytes -= entry_bytes(name, &value);
+        }
+    }
+    FieldTable::from(entries)
 }
 
 /// A message as it came, and how often the broker says it was delivered before.
@@ -172,9 +196,11 @@ fn untold(came: &BasicProperties) -> FieldTable {
     let mut table = FieldTable::default();
     for (name, value) in came.headers().iter().flatten() {
         let told = scalar(value).is_some_and(|bytes| std::str::from_utf8(&bytes).is_ok());
-        if !told && !is_brokers_own(name.as_str()) && name.as_str().len() <= SHORT_STRING_BYTES - ESCAPE.len()
+        if !told
+            && !is_brokers_own(name.as_str())
+            && let Some(name) = escaped(unescaped(name.as_str()))
         {
-            table.insert(escaped(unescaped(name.as_str())), value.clone());
+            table.insert(name, value.clone());
         }
     }
     table
@@ -235,14 +261,15 @@ fn is_brokers_own(name: &str) -> bool {
 }
 
 /// Headers that the broker acts on (`CC` sends copies, or closes the channel) and its own ones travel by another name.
-fn escaped(name: &str) -> ShortString {
+/// `None`: it is too long.
+fn escaped(name: &str) -> Option<ShortString> {
     let must = is_brokers_own(name) || name == "CC" || name == "BCC" || name.starts_with(ESCAPE);
     let name = if must {
         Cow::Owned(format!("{ESCAPE}{name}"))
     } else {
         Cow::Borrowed(name)
     };
-    ShortString::try_new(name).unwrap_or_default()
+    ShortString::try_new(name).ok()
 }
 
 fn unescaped(name: &str) -> &str {
@@ -270,8 +297,12 @@ fn encoded_bytes(properties: &BasicProperties) -> usize {
 fn table_bytes(table: &FieldTable) -> usize {
     4 + table
         .into_iter()
-        .map(|(name, value)| 1 + name.as_str().len() + value_bytes(value))
+        .map(|(name, value)| entry_bytes(name.as_str(), value))
         .sum::<usize>()
+}
+
+fn entry_bytes(name: &str, value: &AMQPValue) -> usize {
+    1 + name.len() + value_bytes(value)
 }
 
 fn value_bytes(value: &AMQPValue) -> usize {
@@ -303,8 +334,40 @@ mod tests {
         let wide = (0..20).map(|number| (format!("h{number}"), "x".repeat(8000)));
         let refused = outgoing(&envelope(wide.collect()), FRAME_BYTES);
         assert!(matches!(refused, Err(Misfit::TooLarge { bytes: 160_000.., most }) if most < FRAME_BYTES));
-        let long = envelope(Headers::from_iter([("n".repeat(250), "x")]));
-        assert_eq!(outgoing(&long, FRAME_BYTES), Err(Misfit::LongName(250)));
+        let long = envelope(Headers::from_iter([("n".repeat(256), "x")]));
+        assert_eq!(outgoing(&long, FRAME_BYTES), Err(Misfit::LongName(256)));
+        let escaped = envelope(Headers::from_iter([(
+            format!("x-death-{}", "n".repeat(240)),
+            "x",
+        )]));
+        assert_eq!(outgoing(&escaped, FRAME_BYTES), Err(Misfit::LongName(248)));
+    }
+
+    #[test]
+    fn when_a_foreign_name_is_as_long_as_amqp_allows_the_message_can_be_passed_on() {
+        let long = envelope(Headers::from_iter([("n".repeat(255), "x")]));
+        assert!(outgoing(&long, FRAME_BYTES).is_ok());
+    }
+
+    #[test]
+    fn when_headers_just_fit_into_a_frame_the_copy_for_the_error_queue_leaves_out_what_it_can_spare() {
+        let wide = (0..16).map(|number| (format!("h{number}"), "x".repeat(8_150)));
+        let mut headers: Headers = wide.collect();
+        assert!(outgoing(&envelope(headers.clone()), FRAME_BYTES).is_ok());
+        headers.set(headers::ERROR_REASON, "bad-body");
+        headers.set(headers::ERROR_SOURCE, "in");
+        headers.set(headers::ERROR_TEXT, "t".repeat(2_000));
+        headers.set(headers::ERROR_CHAIN, "c".repeat(2_000));
+        let sent = outgoing(&envelope(headers), FRAME_BYTES).unwrap();
+        let sent = sent.headers().as_ref().unwrap().inner();
+        assert!(sent.contains_key(headers::ERROR_REASON) && sent.contains_key(headers::ERROR_SOURCE));
+        assert!(!sent.contains_key(headers::ERROR_CHAIN));
+        assert_eq!(
+            (0..16)
+                .filter(|number| sent.contains_key(format!("h{number}").as_str()))
+                .count(),
+            16
+        );
     }
 
     #[test]

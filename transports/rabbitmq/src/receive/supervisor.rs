@@ -87,7 +87,17 @@ struct Live {
     channel: Channel,
     consumer: Consumer,
     incarnation: Arc<Incarnation>,
-    settler: JoinHandle<()>,
+    /// Taken when it closes.
+    settler: Option<JoinHandle<()>>,
+}
+
+impl Drop for Live {
+    /// Nobody reads its channel any more: unless it closes in good order, the settler must let go of the channel too.
+    fn drop(&mut self) {
+        if self.settler.is_some() {
+            self.incarnation.kill();
+        }
+    }
 }
 
 /// Starts to consume a queue.
@@ -105,14 +115,6 @@ pub(crate) async fn start(
         .link()
         .await
         .map_err(|fault| fault.while_doing("connect to the broker"))?;
-    let others = Others {
-        settings: &settings,
-        link: &link,
-        queue,
-    };
-    if options.exclusive {
-        others.are_gone(0).await?;
-    }
     let health = settings.health.consumer();
     let supervisor = Supervisor {
         settings: Arc::clone(&settings),
@@ -120,16 +122,8 @@ pub(crate) async fn start(
         options,
         health,
     };
-    let live = supervisor
-        .consume(Arc::clone(&link))
-        .await
-        .map_err(|fault| fault.while_doing(&doing))?;
-    if options.exclusive
-        && let Err(in_use) = others.are_gone(1).await
-    {
-        live.incarnation.kill();
-        return Err(in_use);
-    }
+    let live = supervisor.consume(link).await;
+    let live = live.map_err(|fault| fault.while_doing(&doing))?;
     supervisor.health.set(LinkState::Up);
     let (out, taken) = mpsc::channel(usize::from(options.prefetch.max(1)));
     let (stop, stopped) = watch::channel(false);
@@ -154,23 +148,20 @@ struct Others<'a> {
 
 impl Others<'_> {
     /// Fails where there are more than our own consumers. One that has just died gets a moment to leave.
-    async fn are_gone(&self, own: u32) -> Result<(), TransportError> {
+    async fn are_gone(&self, own: u32) -> Result<(), Fault> {
         let queue = self.queue;
         let deadline = Instant::now() + LEAVING;
         let mut declarer = Declarer::new(self.link, &self.settings.target.timing);
         loop {
-            let look = declarer.look_at(queue).await;
-            let look = look.map_err(|fault| fault.while_doing(&format!("look at the queue `{queue}`")));
-            let others = look?.1.saturating_sub(own);
+            let others = declarer.look_at(queue).await?.1.saturating_sub(own);
             if others == 0 {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                let text = format!(
-                    "consume the queue `{queue}` alone: it has {others} consumers already; stop the other process, \
-                     or use a store that several processes can share"
-                );
-                return Err(TransportError::new(TransportErrorKind::InUse, text));
+                return Err(Fault {
+                    kind: FaultKind::Locked,
+                    text: format!("it is to be consumed alone, and has {others} consumers already"),
+                });
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -212,10 +203,9 @@ impl Supervisor {
                 Some(mut one) => match one.forward(&out, &mut stopped).await {
                     End::Stopped => {
                         drop(out);
-                        return one.close(&self).await.map(Some);
+                        return one.close(&self).await;
                     }
                     End::Dead(fault) => {
-                        one.incarnation.kill();
                         self.take_fewer(&one);
                         fault
                     }
@@ -280,7 +270,23 @@ impl Supervisor {
         self.consume(link).await
     }
 
+    /// Consumes; alone, where that is wanted. Whoever lost the queue to somebody else meanwhile waits until it is free.
     async fn consume(&self, link: Arc<Link>) -> Result<Live, Fault> {
+        if !self.options.exclusive {
+            return self.consume_now(link).await;
+        }
+        let others = Others {
+            settings: &self.settings,
+            link: &link,
+            queue: &self.queue,
+        };
+        others.are_gone(0).await?;
+        let live = self.consume_now(Arc::clone(&link)).await?;
+        others.are_gone(1).await?;
+        Ok(live)
+    }
+
+    async fn consume_now(&self, link: Arc<Link>) -> Result<Live, Fault> {
         let timing = &self.settings.target.timing;
         let channel = link.channel().await?;
         let queue =
@@ -303,7 +309,7 @@ impl Supervisor {
             channel,
             consumer,
             incarnation,
-            settler,
+            settler: Some(settler),
         })
     }
 
@@ -365,23 +371,21 @@ impl Live {
         }
     }
 
-    /// Cancels the consumer and gives back what nobody has started.
-    async fn close(mut self, supervisor: &Supervisor) -> Result<Ending, TransportError> {
+    /// Cancels the consumer and gives back what nobody has started. `None`: it has ended by itself.
+    async fn close(mut self, supervisor: &Supervisor) -> Result<Option<Ending>, TransportError> {
         let limit = supervisor.settings.target.timing.close;
         let cancel = self
             .channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         if let Err(fault) = within(limit, "cancelling the consumer", cancel).await {
-            self.incarnation.kill();
             return Err(fault.while_doing(&format!("close the receiver of `{}`", supervisor.queue)));
         }
         while let Some(Ok(delivery)) = self.consumer.next().await {
             drop(self.taken(delivery));
         }
         self.incarnation.begin_closing();
-        Ok(Ending {
-            incarnation: self.incarnation,
-            settler: self.settler,
-        })
+        let incarnation = Arc::clone(&self.incarnation);
+        let ending = |settler| Ending { incarnation, settler };
+        Ok(self.settler.take().map(ending))
     }
 }

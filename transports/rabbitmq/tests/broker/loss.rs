@@ -92,6 +92,41 @@ async fn when_the_connection_is_cut_messages_come_again_and_old_rights_settle_no
 }
 
 #[tokio::test]
+async fn when_somebody_else_took_the_queue_during_an_outage_its_former_owner_waits_until_it_is_free() {
+    scratch(async |scratch| {
+        let (direct, queue) = scratch.with_queue("in").await;
+        let alone = ReceiverOptions {
+            prefetch: 5,
+            exclusive: true,
+        };
+        let proxy = Proxy::start().await;
+        let builder = scratch.builder_at(&proxy.url).timing(quick());
+        let transport = builder.connect().await.unwrap();
+        let mut health = transport.health();
+        let mut former = transport.receiver(&queue, alone).await.unwrap();
+        proxy.set(Mode::Refuse);
+        proxy.cut();
+        let mut other = soon("the other", direct.receiver(&queue, alone)).await.unwrap();
+        proxy.set(Mode::Pass);
+        let refused =
+            |health: &Health| matches!(health, Health::Disconnected(why) if why.contains("consumed alone"));
+        drop(soon("a refusal", health.wait_for(refused)).await.unwrap());
+        fill(&direct, &queue, 20).await;
+        for _ in 0..20 {
+            next(&mut other).await.done().await;
+        }
+        other.close().await.unwrap();
+        fill(&direct, &queue, 1).await;
+        next(&mut former).await.done().await;
+        let raw = Raw::connect().await;
+        let look = async || raw.look(queue.as_str()).await;
+        assert_eq!(look().await.map(|(_, consumers)| consumers), Some(1));
+        former.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn when_the_connection_is_killed_25_times_nothing_prefetched_is_lost_though_a_limit_of_20_loses_it() {
     scratch(async |scratch| {
         let (direct, ours) = scratch.with_queue("ours").await;
