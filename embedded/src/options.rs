@@ -50,6 +50,10 @@ impl Options {
     }
 
     /// The most keys and values one batch may carry, in bytes. Default 16 MiB.
+    ///
+    /// Batches share a sync up to 256 KiB together; a larger one has a sync of its own. While one of more than 1 MiB is
+    /// being written, the engine may already reuse the room of what it replaces: a loss of power (not the end of the
+    /// process) just then may take older entries with it, which shows when the database is opened.
     pub fn max_batch_bytes(mut self, bytes: usize) -> Self {
         self.max_batch_bytes = bytes;
         self

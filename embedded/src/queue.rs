@@ -153,8 +153,10 @@ impl Queue {
     fn take(&self, state: &mut State) -> Vec<Job> {
         let mut jobs = Vec::with_capacity(state.jobs.len().min(self.max_group));
         let mut bytes = 0;
-        while jobs.len() < self.max_group && bytes < self.max_group_bytes {
-            let Some(job) = state.jobs.pop_front() else {
+        while jobs.len() < self.max_group {
+            // A batch that is too large for any group is one by itself.
+            let fits = |job: &mut Job| jobs.is_empty() || bytes + job.batch.bytes() <= self.max_group_bytes;
+            let Some(job) = state.jobs.pop_front_if(fits) else {
                 break;
             };
             bytes += job.batch.bytes();
@@ -172,5 +174,27 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn when_a_batch_would_make_a_group_too_large_it_waits_for_the_next_one() {
+        let queue = Queue::new(&Options::default());
+        let limit = Options::default().max_group_bytes;
+        for bytes in [limit / 2, limit / 2, 2 * limit, 1, 1] {
+            let mut batch = Batch::new();
+            batch.put(Bytes::from_static(b"key"), Bytes::from(vec![0; bytes]));
+            queue.push(Job { batch, answer: None }).unwrap();
+        }
+        queue.close();
+        let mut groups = std::iter::from_fn(|| Some(queue.next_group()?.len()));
+        // Keys count too, so the halves are more than a group.
+        assert!(groups.by_ref().eq([1, 1, 1, 2]));
     }
 }
