@@ -18,6 +18,9 @@ use crate::stored_record::StoredRecord;
 /// The most entries that one unit removes, so that what is committed meanwhile is not held up.
 const STEP: usize = 256;
 
+/// Where a unit of that many bytes ends: what is compared with a record counts, and records can be large.
+const STEP_BYTES: usize = 1 << 20;
+
 /// Forgets messages that were done before `before`, at most `limit`.
 pub(crate) async fn messages(
     endpoint: &Endpoint,
@@ -82,19 +85,25 @@ async fn in_steps(
         let Some((last, _)) = page.last() else {
             break;
         };
-        range = range.after(last);
         let step = || {
-            let (mut draft, mut count) = (Draft::default(), 0);
+            let (mut draft, mut count, mut done) = (Draft::default(), 0, last);
             for (entry, _) in &page {
                 count += usize::from(remove(&mut draft, entry)?);
                 draft.batch.delete(entry.clone());
+                if draft.batch.bytes() >= STEP_BYTES {
+                    done = entry;
+                    break;
+                }
             }
-            Ok((draft, count))
+            Ok((draft, (count, done)))
         };
         match endpoint.commit_with(step).await {
-            Ok(count) => gone += count,
+            Ok((count, done)) => {
+                gone += count;
+                range = range.after(done);
+            }
             // Something was changed meanwhile: the next purge finds it again.
-            Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+            Err(error) if error.kind() == StoreErrorKind::Conflict => range = range.after(last),
             Err(error) => return Err(error),
         }
     }

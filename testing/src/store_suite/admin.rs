@@ -81,6 +81,18 @@ pub async fn when_a_record_has_expired_it_is_listed_until_purged(fixture: &dyn S
     assert_eq!(subject.listed_records("order").await, []);
 }
 
+/// However large expired records are, all of them are purged.
+pub async fn when_large_records_have_expired_all_of_them_are_purged(fixture: &dyn StoreFixture) {
+    let subject = Subject::new(fixture).await;
+    let body = bytes::Bytes::from(vec![b'x'; 500_000]);
+    for number in 0..40 {
+        let unit = Unit::new().put_until(number.to_string(), None, body.clone(), Some(at(number)));
+        subject.commit(unit).await;
+    }
+    assert_eq!(subject.purge(at(0), at(100), 100).await, 40);
+    assert_eq!(subject.listed_records("order").await, []);
+}
+
 /// Rows are listed by the time they want attention and then by id, parked ones last, page by page, each once.
 pub async fn when_rows_are_listed_in_pages_each_comes_once(fixture: &dyn StoreFixture) {
     let subject = Subject::new(fixture).await;

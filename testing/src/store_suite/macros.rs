@@ -102,6 +102,7 @@ macro_rules! store_contract_suite {
             admin::when_records_are_listed_in_pages_each_comes_once,
             admin::when_a_collection_is_listed_no_other_comes_along,
             admin::when_a_record_has_expired_it_is_listed_until_purged,
+            admin::when_large_records_have_expired_all_of_them_are_purged,
             admin::when_rows_are_listed_in_pages_each_comes_once,
             admin::when_the_last_row_of_a_page_has_gone_the_listing_goes_on,
             admin::when_the_inbox_is_purged_only_old_done_messages_go,
