@@ -34,7 +34,17 @@ impl Aside {
             kept: false,
         };
         let failed = |error| OpenError::io(original, "copy it aside", error);
-        if !original.join(DATA_NAME).exists() || size(original).map_err(failed)? > limit {
+        if limit == 0 || !original.join(DATA_NAME).exists() {
+            return Ok(aside);
+        }
+        let bytes = size(original).map_err(failed)?;
+        if bytes > limit {
+            tracing::warn!(
+                path = %original.display(),
+                bytes,
+                limit,
+                "opening the database without a copy of it: it is over the limit for copies"
+            );
             return Ok(aside);
         }
         match aside.make() {
