@@ -20,7 +20,14 @@ pub(crate) struct SimulateOptions {
 pub(crate) fn run(options: &SimulateOptions) -> anyhow::Result<ExitCode> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["run", "--release", "--quiet", "--package", "longhaul-simulation"])
+        .args([
+            "run",
+            "--profile",
+            "simulate",
+            "--quiet",
+            "--package",
+            "longhaul-simulation",
+        ])
         .args(["--example", "simulate", "--"])
         .args(&options.arguments)
         .status()
