@@ -68,7 +68,10 @@ pub(super) fn counted(trace: &Trace) -> Finding {
             };
             let before = counts.insert((unit.endpoint, &change.id), (generation, attempts));
             let (rounds, tried) = before.unwrap_or((0, 0));
-            if generation <= rounds || attempts < tried {
+            // A mark that is taken back restores what was there before it.
+            let is_restored = matches!(change.expected, Some(InboxState::Started { .. }));
+            let is_next = generation > rounds || (is_restored && generation == rounds);
+            if !is_next || attempts < tried {
                 return Err(format!(
                     "{} of {} had {rounds} rounds and {tried} attempts behind it, and then {generation} and {attempts}",
                     change.id, unit.endpoint
@@ -84,7 +87,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::checks::story::{Story, message, scheduled, unit};
+    use longhaul_core::store::InboxChange;
+
+    use crate::checks::story::{START, Story, message, scheduled, unit};
 
     #[test]
     fn when_a_failed_message_lacks_a_reason_or_has_another_body_it_is_found() {
@@ -121,5 +126,26 @@ mod tests {
             .lose(0)
             .commit(unit([scheduled("m", 1, 6)], [], []), 0);
         assert_eq!(counted(&lost.trace()), Ok(()));
+    }
+
+    #[test]
+    fn when_a_mark_is_taken_back_what_was_there_before_it_is_there_again() {
+        let taken_back = |attempts| {
+            let back = InboxChange {
+                expected: Some(InboxState::Started {
+                    generation: 1,
+                    attempts: 6,
+                    times: 1,
+                    since: START,
+                }),
+                ..scheduled("m", 1, attempts)
+            };
+            Story::new()
+                .commit(unit([scheduled("m", 1, 6)], [], []), 0)
+                .commit(unit([back], [], []), 1)
+                .trace()
+        };
+        assert_eq!(counted(&taken_back(6)), Ok(()));
+        assert!(counted(&taken_back(5)).is_err());
     }
 }
