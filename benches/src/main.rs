@@ -51,6 +51,11 @@ enum Command {
     },
 }
 
+/// For every side.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter("error,lapin=off")

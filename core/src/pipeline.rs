@@ -1,7 +1,23 @@
 //! Steps that every message of an endpoint passes on its way in and out.
 
-use crate::envelope::Envelope;
+use std::time::Duration;
+
+use crate::envelope::{Envelope, Incoming};
 use crate::handler::HandlerResult;
+
+/// A message that was handled, as [`PipelineStep::handled`] sees it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Handled<'a> {
+    /// The endpoint.
+    pub endpoint: &'a str,
+    /// The wire name of its type.
+    pub type_name: &'a str,
+    /// From the beginning of the attempt that succeeded to its commit.
+    pub handling: Duration,
+    /// From when it was sent, or was due, to the commit; `None` where it does not say when it was sent.
+    pub critical: Option<Duration>,
+}
 
 /// Looks at, checks or changes messages before they are handled and after they are recorded: signatures, tenants,
 /// tracing, ordering keys. Object safe; steps run in the order in which they were added, on the way out in reverse.
@@ -30,6 +46,17 @@ use crate::handler::HandlerResult;
 pub trait PipelineStep: std::fmt::Debug + Send + Sync + 'static {
     /// What the step is called in logs.
     fn name(&self) -> &str;
+
+    /// A message came in, and is about to be read and handled within `span`: the moment to give the span its parent. Not
+    /// called where nobody watches spans of this level.
+    fn begun(&self, incoming: &Incoming, span: &tracing::Span) {
+        let _ = (incoming, span);
+    }
+
+    /// A message was handled: what it caused is committed. To be quick, and not to panic: it is only told.
+    fn handled(&self, handled: Handled<'_>) {
+        let _ = handled;
+    }
 
     /// A message that came in and was read.
     ///

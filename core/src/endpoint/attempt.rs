@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use crate::clock::{Timestamp, within};
 use crate::endpoint::arrival::Ready;
@@ -15,6 +16,7 @@ use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::shared::Shared;
 use crate::handler::{HandlerError, HandlerResult, Received};
 use crate::outbound::Outbound;
+use crate::pipeline::Handled;
 use crate::reason::Reason;
 use crate::stateful::{Taken, Work};
 use crate::store::{
@@ -102,7 +104,7 @@ pub(crate) async fn attempt(
     if let Err(error) = committed {
         return not_committed(shared, ready, error);
     }
-    shared.counters.handled.one();
+    note_handled(shared, &received);
     if durable {
         pass!(shared, Before Enqueue);
         shared.queue.push(entries);
@@ -113,6 +115,34 @@ pub(crate) async fn attempt(
         pass!(shared, After SendOutputs);
     }
     Attempt::Committed
+}
+
+/// Counts a message that was handled, and how long that took.
+pub(crate) fn note_handled(shared: &Shared, received: &Received) {
+    let now = shared.clock.now();
+    let due = received.envelope.due().ok().flatten();
+    let since = due.max(received.envelope.time_sent());
+    let handled = Handled {
+        endpoint: shared.name.as_str(),
+        type_name: &received.type_name,
+        handling: now.since(received.now),
+        critical: since.map(|since| now.since(since)),
+    };
+    shared.counters.handled.one();
+    shared.times.handling.add(handled.handling);
+    if let Some(critical) = handled.critical {
+        shared.times.critical.add(critical);
+    }
+    for step in &shared.steps {
+        // It is committed: what only watches can't change that.
+        let told = guarded("the step", || {
+            step.handled(handled);
+            Ok(())
+        });
+        if let Err(error) = told {
+            tracing::warn!(step = step.name(), %error, "a step failed after a message was handled");
+        }
+    }
 }
 
 fn not_committed(shared: &Shared, ready: &Ready<'_>, error: StoreError) -> Attempt {
@@ -174,6 +204,15 @@ pub(crate) async fn run_handlers(
     ready: &Ready<'_>,
     received: &Arc<Received>,
 ) -> HandlerResult<Vec<Outbound>> {
+    let ran = run_each(shared, ready, received);
+    ran.instrument(tracing::debug_span!("handle")).await
+}
+
+async fn run_each(
+    shared: &Shared,
+    ready: &Ready<'_>,
+    received: &Arc<Received>,
+) -> HandlerResult<Vec<Outbound>> {
     let mut outbounds = Vec::with_capacity(ready.takers.handlers.len());
     for registered in &ready.takers.handlers {
         let outbound = outbound(shared, received, Arc::clone(&registered.name));
@@ -210,6 +249,7 @@ fn run_all(
     kept: &[Outbound],
     work: &mut UnitOfWork,
 ) -> HandlerResult<Option<Vec<PendingRow>>> {
+    let _span = tracing::debug_span!("handle").entered();
     let cause = Cause {
         incoming: Some(received),
         now: received.now,

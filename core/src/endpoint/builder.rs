@@ -260,6 +260,8 @@ impl EndpointBuilder {
             unsent: super::unsent::Unsent::default(),
             relay: super::relay::RelaySignal::default(),
             counters: super::stats::Counters::default(),
+            times: super::stats::Times::default(),
+            alarms: super::alarms::Alarms::default(),
             fatal: super::shared::Fatal::default(),
             #[cfg(feature = "simulation")]
             probing: self.probing,

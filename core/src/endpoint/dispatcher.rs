@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
+use tracing::Instrument;
 
 use crate::clock::{Clock, Timestamp, within};
 use crate::endpoint::probing::{mutated, pass};
@@ -249,7 +250,10 @@ async fn send(shared: &Shared, batch: Vec<Entry>) {
     let answer = within(
         &*shared.clock,
         shared.settings.call_limit,
-        shared.transport.dispatch(&dispatches),
+        shared
+            .transport
+            .dispatch(&dispatches)
+            .instrument(tracing::debug_span!("dispatch", messages = count)),
     )
     .await;
     pass!(shared, After Dispatch);

@@ -67,14 +67,17 @@ pub(crate) async fn to_error_queue(
     known: &Known,
     error: &HandlerError,
 ) -> Ending {
+    let now = shared.clock.now();
     let (id, message) = (original.id(), original.type_name);
     match error.class() {
         ErrorClass::Expected => tracing::info!(%id, message, %error, "moves to the error queue"),
         ErrorClass::Transient | ErrorClass::Unexpected | ErrorClass::Permanent | ErrorClass::Unreadable => {
-            tracing::error!(%id, message, %error, "moves to the error queue");
+            match shared.alarms.raise(message, error, now) {
+                Some(more) => tracing::error!(%id, message, %error, more, "moves to the error queue"),
+                None => tracing::info!(%id, message, %error, "moves to the error queue, as others before"),
+            }
         }
     }
-    let now = shared.clock.now();
     let mut envelope = original.envelope.clone();
     let headers = &mut envelope.headers;
     for ours in [

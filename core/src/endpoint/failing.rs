@@ -117,6 +117,11 @@ fn decide(
         .decide(&failure, shared.randomness.next_u64());
     let (id, message) = (original.id(), original.type_name);
     match error.class() {
+        ErrorClass::Expected => shared.counters.expected_failures.one(),
+        ErrorClass::Unexpected => shared.counters.unexpected_failures.one(),
+        ErrorClass::Transient | ErrorClass::Permanent | ErrorClass::Unreadable => {}
+    }
+    match error.class() {
         ErrorClass::Expected => {
             tracing::debug!(%id, message, %error, ?decision, "an attempt failed, as it may")
         }

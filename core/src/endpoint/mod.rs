@@ -1,5 +1,6 @@
 //! The endpoint: takes messages from one queue, handles them exactly once in effect, and sends what follows.
 
+mod alarms;
 mod arrival;
 mod attempt;
 mod begun;
@@ -33,10 +34,14 @@ use std::sync::Arc;
 pub use builder::EndpointBuilder;
 pub use session::{Batch, Session};
 pub use settings::Settings;
-pub use stats::Stats;
+pub use stats::{Durations, Stats, Timings};
 
 use crate::address::EndpointName;
+use tokio::sync::watch;
+
 use crate::clock::within;
+use crate::store::{PendingKind, PendingRow, Sizes};
+use crate::transport::Health;
 use shared::Shared;
 
 /// An endpoint that is ready to run.
@@ -119,6 +124,63 @@ impl Monitor {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.read()
+    }
+
+    /// How long messages took so far.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.shared.times.read()
+    }
+
+    /// The endpoint's name.
+    #[must_use]
+    pub fn name(&self) -> &EndpointName {
+        &self.shared.name
+    }
+
+    /// Whether the broker can be reached, as it changes.
+    #[must_use]
+    pub fn transport_health(&self) -> watch::Receiver<Health> {
+        self.shared.transport.health()
+    }
+
+    /// How much the store holds; `None` where there is none.
+    ///
+    /// # Errors
+    /// The store could not be asked within the limit of one call.
+    pub async fn sizes(&self) -> Result<Option<Sizes>, EndpointError> {
+        let shared = &self.shared;
+        let Some(store) = shared.store.as_deref() else {
+            return Ok(None);
+        };
+        let sizes = within(&*shared.clock, shared.settings.call_limit, store.admin().sizes()).await;
+        let sizes = sizes
+            .ok_or_else(|| EndpointError::store("count what the store holds: it did not answer in time"))?;
+        Ok(Some(sizes?))
+    }
+
+    /// How many timeouts are due and have not fired, of those that the store looks at first: at most 1000 are counted. `None`
+    /// where there is no store.
+    ///
+    /// # Errors
+    /// The store could not be asked within the limit of one call.
+    pub async fn overdue(&self) -> Result<Option<u64>, EndpointError> {
+        /// The most rows looked at.
+        const LOOKED_AT: usize = 1_000;
+        let shared = &self.shared;
+        let Some(store) = shared.store.as_deref() else {
+            return Ok(None);
+        };
+        let rows = store.admin().pending(None, LOOKED_AT);
+        let rows = within(&*shared.clock, shared.settings.call_limit, rows).await;
+        let rows = rows.ok_or_else(|| {
+            EndpointError::store("look for overdue timeouts: the store did not answer in time")
+        })?;
+        let now = shared.clock.now();
+        let is_overdue = |row: &&PendingRow| {
+            row.kind == PendingKind::Timeout && row.parked.is_none() && row.due.is_some_and(|due| due < now)
+        };
+        Ok(Some(rows?.iter().filter(is_overdue).count() as u64))
     }
 
     /// Committed messages that are not yet at the broker, as far as this process knows.

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tracing::{Instrument, Span, field};
 
 use crate::clock::within;
 use crate::endpoint::arrival::{self, Arrival};
 use crate::endpoint::begun::unmark_all;
 use crate::endpoint::dispatcher::dispatch_all;
+use crate::endpoint::failing::guarded;
 use crate::endpoint::marks::flush_marks;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::process;
@@ -132,8 +134,40 @@ impl Intake<'_> {
 
 /// Reads the message now, so that messages for one key keep the order in which they came; handles it later.
 fn begin(shared: &Arc<Shared>, arrival: Arrival) -> impl Future<Output = ()> {
-    let read = arrival::read(shared, &arrival.incoming, arrival.alone);
-    process(shared, arrival, read)
+    let span = span(shared, &arrival);
+    let read = span.in_scope(|| arrival::read(shared, &arrival.incoming, arrival.alone));
+    if let Ok(ready) = &read {
+        let name = ready.received.type_name.as_str();
+        span.record("id", ready.id().as_str());
+        span.record("type", name);
+        span.record("otel.name", name);
+    }
+    process(shared, arrival, read).instrument(span)
+}
+
+/// What everything about one message is told in. The fields with dots are those that OpenTelemetry's bridge reads.
+fn span(shared: &Shared, arrival: &Arrival) -> Span {
+    let span = tracing::info_span!(
+        "message",
+        otel.kind = "consumer",
+        otel.name = field::Empty,
+        endpoint = %shared.name,
+        id = field::Empty,
+        r#type = field::Empty,
+    );
+    if !span.is_disabled() {
+        for step in &shared.steps {
+            let begun = guarded("the step", || {
+                step.begun(&arrival.incoming, &span);
+                Ok(())
+            });
+            if let Err(error) = begun {
+                // What only watches must not cost a message.
+                tracing::warn!(step = step.name(), %error, "a step failed at the beginning of a message");
+            }
+        }
+    }
+    span
 }
 
 async fn take(shared: &Shared, receiver: &mut Option<Box<dyn Receiver>>) -> Result<Delivery, TransportError> {

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tracing::Instrument;
 
 use crate::address::{Address, EndpointName};
 use crate::clock::{Clock, Timestamp, within};
 use crate::codec::Codec;
 use crate::endpoint::EndpointError;
+use crate::endpoint::alarms::Alarms;
 use crate::endpoint::begun::Begun;
 use crate::endpoint::dispatcher::DispatchQueue;
 use crate::endpoint::locks::KeyedLocks;
@@ -17,7 +19,7 @@ use crate::endpoint::marks::Marks;
 use crate::endpoint::registry::Registry;
 use crate::endpoint::relay::RelaySignal;
 use crate::endpoint::settings::{Settings, Waits};
-use crate::endpoint::stats::Counters;
+use crate::endpoint::stats::{Counters, Times};
 use crate::endpoint::unsent::Unsent;
 use crate::ids::Randomness;
 use crate::pipeline::PipelineStep;
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) unsent: Unsent,
     pub(crate) relay: RelaySignal,
     pub(crate) counters: Counters,
+    pub(crate) times: Times,
+    pub(crate) alarms: Alarms,
     pub(crate) fatal: Fatal,
     #[cfg(feature = "simulation")]
     pub(crate) probing: crate::endpoint::probing::Probing,
@@ -72,7 +76,8 @@ impl Shared {
 
     /// Loads within the time limit; a fatal error stops the endpoint.
     pub(crate) async fn load(&self, store: &dyn Store, request: &LoadRequest) -> Result<Loaded, StoreError> {
-        let answer = within(&*self.clock, self.settings.call_limit, store.load(request)).await;
+        let load = store.load(request).instrument(tracing::debug_span!("load"));
+        let answer = within(&*self.clock, self.settings.call_limit, load).await;
         self.watch(answer.unwrap_or_else(|| Err(too_slow(StoreErrorKind::Unavailable, "load"))))
     }
 
@@ -85,7 +90,8 @@ impl Shared {
             shared: self,
             at: earliest_attention(&work.pending),
         };
-        let answer = within(&*self.clock, self.settings.call_limit, store.commit(work)).await;
+        let commit = store.commit(work).instrument(tracing::debug_span!("commit"));
+        let answer = within(&*self.clock, self.settings.call_limit, commit).await;
         let result = self.watch(answer.unwrap_or_else(|| Err(too_slow(StoreErrorKind::Unknown, "commit"))));
         drop(look);
         if let Err(error) = &result {

@@ -1,6 +1,7 @@
 //! Counters of one endpoint, readable while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// One counter.
 #[derive(Debug, Default)]
@@ -17,6 +18,67 @@ impl Counter {
 
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The upper bounds of a [`Durations`]' buckets, in milliseconds: a factor of about two and a half apart, from what a
+/// handler in memory takes to what a backlog of a day costs.
+const BOUNDS: [u64; 20] = [
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000,
+    3_600_000, 21_600_000, 86_400_000,
+];
+
+/// How long something took, counted by length while the endpoint runs.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    /// One for each bound, and one for what is longer.
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    micros: AtomicU64,
+}
+
+impl Histogram {
+    pub(crate) fn add(&self, took: Duration) {
+        let at = BOUNDS.partition_point(|bound| took > Duration::from_millis(*bound));
+        if let Some(bucket) = self.buckets.get(at) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Durations {
+        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        Durations {
+            counts: counts.collect(),
+            sum: Duration::from_micros(self.micros.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// How long something took, since the endpoint was built: how often by length, and the sum.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Durations {
+    counts: Vec<u64>,
+    sum: Duration,
+}
+
+impl Durations {
+    /// How often it took at most so long and longer than the bound before, by rising bounds; the last has no bound.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
+        let bounds = BOUNDS.iter().map(|millis| Some(Duration::from_millis(*millis)));
+        bounds.chain([None]).zip(self.counts.iter().copied())
+    }
+
+    /// How often it took any time.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// All of it together.
+    #[must_use]
+    pub const fn sum(&self) -> Duration {
+        self.sum
     }
 }
 
@@ -37,6 +99,31 @@ macro_rules! counters {
     };
 }
 
+/// How long an endpoint's messages take.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    pub(crate) handling: Histogram,
+    pub(crate) critical: Histogram,
+}
+
+/// How long an endpoint's messages take, of those that were handled since it was built.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// From the beginning of the attempt that succeeded to its commit.
+    pub handling: Durations,
+    /// From when a message was sent, or was due, to the commit of what it caused: what its sender waits for.
+    pub critical: Durations,
+}
+
+impl Times {
+    pub(crate) fn read(&self) -> Timings {
+        Timings {
+            handling: self.handling.read(),
+            critical: self.critical.read(),
+        }
+    }
+}
+
 counters! {
     /// Messages taken from the broker, and timeouts that fired without it.
     received,
@@ -50,6 +137,10 @@ counters! {
     ignored,
     /// Attempts that failed.
     failures,
+    /// Those of them that may fail, by their class: business as usual.
+    expected_failures,
+    /// Those of them that nobody foresaw: somebody should look.
+    unexpected_failures,
     /// Delayed retries that were scheduled.
     delayed_retries,
     /// Messages put off because nothing takes them yet.
@@ -70,4 +161,24 @@ counters! {
     parked,
     /// Messages given back to the broker.
     released,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_durations_are_added_each_counts_up_to_the_first_bound_that_it_is_not_over() {
+        let histogram = Histogram::default();
+        for micros in [0, 1_000, 1_001, 2_000, 86_400_000_000, 86_400_000_001] {
+            histogram.add(Duration::from_micros(micros));
+        }
+        let read = histogram.read();
+        let full: Vec<_> = read.buckets().filter(|(_, count)| *count > 0).collect();
+        let day = Duration::from_secs(86_400);
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(full, [(millis(1), 2), (millis(2), 2), (Some(day), 1), (None, 1)]);
+        assert_eq!(read.count(), 6);
+        assert_eq!(read.sum(), day * 2 + Duration::from_micros(4_002));
+    }
 }

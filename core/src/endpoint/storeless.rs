@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::endpoint::arrival::Ready;
-use crate::endpoint::attempt::run_handlers;
+use crate::endpoint::attempt::{note_handled, run_handlers};
 use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::dispatcher::send_and_wait;
 use crate::endpoint::error_queue;
@@ -34,7 +34,7 @@ pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending
         });
         let error = match storeless_attempt(shared, ready, &received).await {
             Ok(()) => {
-                shared.counters.handled.one();
+                note_handled(shared, &received);
                 return Ending::Settled;
             }
             Err(error) => error,

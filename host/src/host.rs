@@ -1,0 +1,202 @@
+//! Runs one endpoint as a process: pause, start, health, stop.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_core::endpoint::{EndpointBuilder, EndpointError};
+use longhaul_core::signals::stop_signal;
+use tokio::net::TcpListener;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::config::Config;
+use crate::health;
+use crate::state::{Phase, State};
+use crate::telemetry::{self, Telemetry};
+
+/// How often the endpoint's task shows that it moves.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Runs an endpoint as a process.
+#[derive(Debug)]
+#[must_use = "nothing happens before `run`"]
+pub struct Host {
+    config: Config,
+    listener: Option<std::net::TcpListener>,
+}
+
+impl Host {
+    /// A host with the settings of the environment; see [`Config::from_environment`]. Its health listener is bound now, so
+    /// that a port in use shows at once.
+    ///
+    /// # Errors
+    /// The settings are wrong, or the address of the listener can't be bound.
+    pub fn from_environment() -> Result<Self, HostError> {
+        Self::new(Config::from_environment()?)
+    }
+
+    /// A host with these settings.
+    ///
+    /// # Errors
+    /// The address of the health listener can't be bound.
+    pub fn new(config: Config) -> Result<Self, HostError> {
+        let listener = config.health.listen.map(bind).transpose()?;
+        Ok(Self { config, listener })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where health is asked for, with the port that the system chose for port 0; `None` if nothing listens.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
+    /// Starts to log to standard error, and with the feature `otlp` to send spans and metrics to the collector, for the
+    /// whole process. Keep what comes back until the process ends: dropped, it sends what is left, within five seconds.
+    ///
+    /// # Errors
+    /// The filter or the collector's address is wrong, or something logs already.
+    pub fn init_telemetry(&self) -> Result<Telemetry, HostError> {
+        telemetry::init(&self.config)
+    }
+
+    /// Runs the endpoint until the process is asked to stop (SIGTERM or SIGINT), and finishes what was begun, within the limit.
+    ///
+    /// # Errors
+    /// The endpoint could not be built, or stopped by itself.
+    pub async fn run(self, endpoint: EndpointBuilder) -> Result<(), HostError> {
+        self.run_until(endpoint, stop_signal()).await
+    }
+
+    /// Like [`Host::run`], until `stop` resolves.
+    ///
+    /// # Errors
+    /// See [`Host::run`].
+    pub async fn run_until(
+        self,
+        endpoint: EndpointBuilder,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), HostError> {
+        let state = Arc::new(State::new(self.config.health.stuck_after));
+        let serving = match self.listener {
+            None => None,
+            Some(listener) => {
+                let listener = TcpListener::from_std(listener);
+                let listener =
+                    listener.map_err(|error| HostError::config(format!("listen for health: {error}")))?;
+                Some(health::serve(listener, Arc::clone(&state)))
+            }
+        };
+        let endpoint = telemetry::steps(&self.config, self.config.endpoint.apply(endpoint));
+        let run = start_and_run(&state, self.config.endpoint.start_paused, endpoint, stop);
+        let result = beating(&state, run).await;
+        if let Some(serving) = serving {
+            serving.abort();
+        }
+        result
+    }
+}
+
+async fn start_and_run(
+    state: &State,
+    is_paused: bool,
+    endpoint: EndpointBuilder,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), HostError> {
+    let mut stop = pin!(stop);
+    if is_paused {
+        state.enter(Phase::Paused);
+        tracing::info!("paused: `POST /control/resume` starts the endpoint");
+        tokio::select! {
+            () = &mut stop => return Ok(()),
+            () = state.resumed.notified() => {}
+        }
+        state.enter(Phase::Starting);
+    }
+    let endpoint = tokio::select! {
+        () = &mut stop => return Ok(()),
+        endpoint = endpoint.build() => endpoint?,
+    };
+    state.watch(endpoint.monitor());
+    state.enter(Phase::Running);
+    let stop = async {
+        stop.await;
+        state.enter(Phase::Stopping);
+    };
+    endpoint.run_until(stop).await.map_err(HostError::from)
+}
+
+/// Runs it in one task with a clock that ticks: while it blocks, the clock does not tick.
+async fn beating<T>(state: &State, run: impl Future<Output = T>) -> T {
+    let mut run = pin!(run);
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            result = &mut run => return result,
+            _ = beat.tick() => state.beat(),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<std::net::TcpListener, HostError> {
+    let bound = std::net::TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| {
+        HostError::config(format!(
+            "listen for health on {address}: {error}; choose another `health.listen`"
+        ))
+    })
+}
+
+/// Why a host could not start, or ended by itself. Reads after "failed to".
+#[derive(Debug)]
+pub struct HostError {
+    message: String,
+    endpoint: Option<EndpointError>,
+}
+
+impl HostError {
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            endpoint: None,
+        }
+    }
+
+    /// The endpoint's own error, if it was that; else the settings were wrong.
+    #[must_use]
+    pub const fn endpoint(&self) -> Option<&EndpointError> {
+        self.endpoint.as_ref()
+    }
+}
+
+impl From<EndpointError> for HostError {
+    fn from(error: EndpointError) -> Self {
+        Self {
+            message: String::from("run the endpoint"),
+            endpoint: Some(error),
+        }
+    }
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.endpoint {
+            Some(error) => error.fmt(f),
+            None => write!(f, "failed to {}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for HostError {}
