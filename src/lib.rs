@@ -41,6 +41,8 @@
 //! - `embedded` (default): the embedded broker, the sled store, the memory store.
 //! - `rabbitmq`: endpoints on RabbitMQ.
 //! - `sqs`: endpoints on Amazon SQS.
+//! - `host`: an endpoint as a process: settings from a file and the environment, health over HTTP, graceful stop.
+//! - `prometheus` and `otlp`: metrics, and traces, of such a process.
 //! - `testing`: scenarios for sagas, the simulation of whole systems, virtual time, and the contract suites for transports
 //!   and stores. It belongs into `dev-dependencies`: it lets the simulation end processes within the runtime.
 
@@ -53,6 +55,8 @@ pub use longhaul_sagas as sagas;
 
 #[cfg(feature = "embedded")]
 pub use longhaul_embedded as embedded;
+#[cfg(feature = "host")]
+pub use longhaul_host as host;
 #[cfg(feature = "embedded")]
 pub use longhaul_local as local;
 #[cfg(feature = "embedded")]
@@ -116,6 +120,10 @@ mod documents {
 
     #[doc = include_str!("../docs/guide/sagas.md")]
     struct Sagas;
+
+    #[cfg(feature = "host")]
+    #[doc = include_str!("../docs/guide/host.md")]
+    struct Host;
 
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/guide/testing.md")]

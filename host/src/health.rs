@@ -63,7 +63,13 @@ pub(crate) fn serve(listener: TcpListener, state: Arc<State>) -> JoinHandle<()> 
 async fn connection(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(answer(&request, &state).await) }
+        async move {
+            #[cfg(feature = "prometheus")]
+            if is_read(&request) && request.uri().path() == "/metrics" {
+                return Ok(metrics(&state).await);
+            }
+            Ok::<_, Infallible>(answer(&request, &state))
+        }
     });
     let mut server = http1::Builder::new();
     server
@@ -77,18 +83,24 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
-    let (method, path) = (request.method(), request.uri().path());
-    let reads = method == Method::GET || method == Method::HEAD;
-    match path {
+fn is_read(request: &Request<Incoming>) -> bool {
+    request.method() == Method::GET || request.method() == Method::HEAD
+}
+
+#[cfg(feature = "prometheus")]
+async fn metrics(state: &State) -> Response<Full<Bytes>> {
+    match crate::prometheus::metrics(state).await {
+        Ok(text) => respond(StatusCode::OK, crate::prometheus::CONTENT_TYPE, text),
+        Err(why) => json(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Bytes>> {
+    let reads = is_read(request);
+    match request.uri().path() {
         "/health/live" if reads => told(state.live()),
         "/health/ready" if reads => told(state.ready()),
-        #[cfg(feature = "prometheus")]
-        "/metrics" if reads => match crate::prometheus::metrics(state).await {
-            Ok(text) => respond(StatusCode::OK, crate::prometheus::CONTENT_TYPE, text),
-            Err(why) => json(StatusCode::SERVICE_UNAVAILABLE, &why),
-        },
-        "/control/resume" if method == Method::POST => {
+        "/control/resume" if request.method() == Method::POST => {
             if state.phase() == Phase::Paused {
                 state.resumed.notify_one();
                 json(StatusCode::OK, "resumed")
@@ -96,6 +108,10 @@ async fn answer(request: &Request<Incoming>, state: &State) -> Response<Full<Byt
                 json(StatusCode::CONFLICT, "the endpoint is not paused")
             }
         }
+        "/metrics" if cfg!(not(feature = "prometheus")) => json(
+            StatusCode::NOT_FOUND,
+            "metrics need a build with the feature `prometheus`",
+        ),
         "/health/live" | "/health/ready" | "/control/resume" | "/metrics" => {
             json(StatusCode::METHOD_NOT_ALLOWED, "another method")
         }

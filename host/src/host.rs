@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_core::endpoint::{EndpointBuilder, EndpointError};
+use longhaul_core::endpoint::{EndpointBuilder, EndpointError, Session};
 use longhaul_core::signals::stop_signal;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
@@ -76,6 +76,22 @@ impl Host {
         self.run_until(endpoint, stop_signal()).await
     }
 
+    /// Like [`Host::run`], with code of the application beside the endpoint once it is built: a web server that sends
+    /// messages, for one. When that code ends the endpoint goes on; when the endpoint stops, the code is dropped.
+    ///
+    /// # Errors
+    /// See [`Host::run`].
+    pub async fn run_with<F>(
+        self,
+        endpoint: EndpointBuilder,
+        beside: impl FnOnce(Session) -> F + Send,
+    ) -> Result<(), HostError>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        self.run_both(endpoint, beside, stop_signal()).await
+    }
+
     /// Like [`Host::run`], until `stop` resolves.
     ///
     /// # Errors
@@ -85,6 +101,18 @@ impl Host {
         endpoint: EndpointBuilder,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), HostError> {
+        self.run_both(endpoint, |_| std::future::ready(()), stop).await
+    }
+
+    async fn run_both<F>(
+        self,
+        endpoint: EndpointBuilder,
+        beside: impl FnOnce(Session) -> F + Send,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), HostError>
+    where
+        F: Future<Output = ()> + Send,
+    {
         let state = Arc::new(State::new(self.config.health.stuck_after));
         let serving = match self.listener {
             None => None,
@@ -96,7 +124,7 @@ impl Host {
             }
         };
         let endpoint = telemetry::steps(&self.config, self.config.endpoint.apply(endpoint));
-        let run = start_and_run(&state, self.config.endpoint.start_paused, endpoint, stop);
+        let run = start_and_run(&state, self.config.endpoint.start_paused, endpoint, beside, stop);
         let result = beating(&state, run).await;
         if let Some(serving) = serving {
             serving.abort();
@@ -105,12 +133,16 @@ impl Host {
     }
 }
 
-async fn start_and_run(
+async fn start_and_run<F>(
     state: &State,
     is_paused: bool,
     endpoint: EndpointBuilder,
+    beside: impl FnOnce(Session) -> F + Send,
     stop: impl Future<Output = ()> + Send,
-) -> Result<(), HostError> {
+) -> Result<(), HostError>
+where
+    F: Future<Output = ()> + Send,
+{
     let mut stop = pin!(stop);
     if is_paused {
         state.enter(Phase::Paused);
@@ -131,7 +163,13 @@ async fn start_and_run(
         stop.await;
         state.enter(Phase::Stopping);
     };
-    endpoint.run_until(stop).await.map_err(HostError::from)
+    let beside = beside(endpoint.session());
+    let mut run = pin!(endpoint.run_until(stop));
+    tokio::select! {
+        ended = &mut run => return Ok(ended?),
+        () = beside => {}
+    }
+    Ok(run.await?)
 }
 
 /// Runs it in one task with a clock that ticks: while it blocks, the clock does not tick.

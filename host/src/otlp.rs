@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longhaul_core::envelope::{Envelope, Incoming};
 use longhaul_core::handler::HandlerResult;
-use longhaul_core::headers::{TRACEPARENT, TRACESTATE};
+use longhaul_core::headers::{TRACEPARENT, TRACESTATE, TYPE};
 use longhaul_core::pipeline::{Handled, PipelineStep};
 use opentelemetry::metrics::{Counter, Histogram};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
@@ -142,7 +142,12 @@ impl PipelineStep for TraceContext {
     }
 
     fn begun(&self, incoming: &Incoming, span: &tracing::Span) {
-        let parent = self.propagator.extract(&Came(incoming));
+        let came = Came(incoming);
+        // Once it has begun, a span keeps its name.
+        if let Some(name) = came.get(TYPE).and_then(|types| types.split(',').next()) {
+            span.record("otel.name", name.trim());
+        }
+        let parent = self.propagator.extract(&came);
         if parent.span().span_context().is_valid() && span.set_parent(parent).is_err() {
             tracing::debug!("the span has a parent already");
         }

@@ -1,9 +1,11 @@
 //! `/metrics`, in the text format of Prometheus.
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
-use longhaul_core::endpoint::{Durations, Monitor};
+use longhaul_core::endpoint::{Durations, EndpointError, Monitor, Stats};
+use longhaul_core::store::Sizes;
 use longhaul_core::transport::Health;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
@@ -63,78 +65,9 @@ impl Snapshot {
     async fn add(&mut self, monitor: &Monitor) {
         let (stats, timings) = (monitor.stats(), monitor.timings());
         self.endpoint = monitor.name().to_string();
-        self.counters.extend([
-            (
-                "messages_received",
-                "Messages taken from the broker, and timeouts that fired without it",
-                stats.received,
-            ),
-            (
-                "messages_handled",
-                "Messages whose handling was committed",
-                stats.handled,
-            ),
-            (
-                "duplicates",
-                "Messages that were handled already",
-                stats.duplicates,
-            ),
-            (
-                "stale_alarms",
-                "Alarms of timeouts that were cancelled, moved, or had fired",
-                stats.stale_alarms,
-            ),
-            ("ignored", "Messages for something finished", stats.ignored),
-            ("failures", "Attempts that failed", stats.failures),
-            (
-                "expected_failures",
-                "Attempts that failed, as they may",
-                stats.expected_failures,
-            ),
-            (
-                "unexpected_failures",
-                "Attempts that failed as nobody foresaw",
-                stats.unexpected_failures,
-            ),
-            (
-                "delayed_retries",
-                "Delayed retries that were scheduled",
-                stats.delayed_retries,
-            ),
-            (
-                "put_off",
-                "Messages put off because nothing takes them yet",
-                stats.put_off,
-            ),
-            (
-                "moved_to_errors",
-                "Messages moved to the error queue",
-                stats.moved_to_errors,
-            ),
-            ("conflicts", "Lost races that were run again", stats.conflicts),
-            ("messages_sent", "Messages sent and confirmed", stats.sent),
-            (
-                "events_without_subscribers",
-                "Events that nobody subscribes to",
-                stats.without_subscribers,
-            ),
-            (
-                "send_failures",
-                "Sends that the broker did not confirm",
-                stats.send_failures,
-            ),
-            (
-                "overdue_timeouts_fired",
-                "Overdue timeouts that fired without the broker",
-                stats.overdue,
-            ),
-            ("rows_parked", "Rows set aside for people", stats.parked),
-            (
-                "messages_released",
-                "Messages given back to the broker",
-                stats.released,
-            ),
-        ]);
+        let counters = COUNTERS.iter();
+        self.counters
+            .extend(counters.map(|(name, help, of)| (*name, *help, of(&stats))));
         let is_connected = *monitor.transport_health().borrow() == Health::Connected;
         self.gauges.extend([
             (
@@ -160,42 +93,127 @@ impl Snapshot {
                 timings.critical,
             ),
         ]);
-        match tokio::time::timeout(COUNTING, monitor.sizes()).await {
-            Ok(Ok(Some(sizes))) => self.gauges.extend([
-                ("inbox_entries", "Known message ids", sizes.inbox),
-                (
-                    "records",
-                    "Records, those of finished things included until they expire",
-                    sizes.records,
-                ),
-                (
-                    "outbox_rows",
-                    "Messages that the store has and that are not yet sent",
-                    sizes.unsent,
-                ),
-                ("timeouts_pending", "Timeouts not yet fired", sizes.timeouts),
-                ("rows_set_aside", "Rows that wait for people", sizes.parked),
-            ]),
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the metrics are without the store's"),
-            Err(_) => tracing::warn!("the metrics are without the store's: it did not answer in time"),
+        if let Some(Some(sizes)) = counted(monitor.sizes()).await {
+            let sizes = SIZES.iter().map(|(name, help, of)| (*name, *help, of(&sizes)));
+            self.gauges.extend(sizes);
         }
-        match tokio::time::timeout(COUNTING, monitor.overdue()).await {
-            Ok(Ok(Some(overdue))) => {
-                self.gauges.push((
-                    "timeouts_overdue",
-                    "Timeouts that are due and have not fired; at most 1000 are counted",
-                    overdue,
-                ));
-            }
-            Ok(Ok(None)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the metrics are without the overdue timeouts"),
-            Err(_) => tracing::warn!(
-                "the metrics are without the overdue timeouts: the store did not answer in time"
-            ),
+        if let Some(Some(overdue)) = counted(monitor.overdue()).await {
+            let help = "Timeouts that are due and have not fired; at most 1000 are counted";
+            self.gauges.push(("timeouts_overdue", help, overdue));
         }
     }
 }
+
+/// What the store counted, if it did in time.
+async fn counted<T>(asked: impl Future<Output = Result<T, EndpointError>>) -> Option<T> {
+    match tokio::time::timeout(COUNTING, asked).await {
+        Ok(Ok(counted)) => Some(counted),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the metrics are without the store's");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("the metrics are without the store's: it did not answer in time");
+            None
+        }
+    }
+}
+
+/// Name, help, and where the value is.
+type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+const COUNTERS: [Of<Stats>; 18] = [
+    (
+        "messages_received",
+        "Messages taken from the broker, and timeouts that fired without it",
+        |stats| stats.received,
+    ),
+    (
+        "messages_handled",
+        "Messages whose handling was committed",
+        |stats| stats.handled,
+    ),
+    ("duplicates", "Messages that were handled already", |stats| {
+        stats.duplicates
+    }),
+    (
+        "stale_alarms",
+        "Alarms of timeouts that were cancelled, moved, or had fired",
+        |stats| stats.stale_alarms,
+    ),
+    ("ignored", "Messages for something finished", |stats| {
+        stats.ignored
+    }),
+    ("failures", "Attempts that failed", |stats| stats.failures),
+    (
+        "expected_failures",
+        "Attempts that failed, as they may",
+        |stats| stats.expected_failures,
+    ),
+    (
+        "unexpected_failures",
+        "Attempts that failed as nobody foresaw",
+        |stats| stats.unexpected_failures,
+    ),
+    (
+        "delayed_retries",
+        "Delayed retries that were scheduled",
+        |stats| stats.delayed_retries,
+    ),
+    (
+        "put_off",
+        "Messages put off because nothing takes them yet",
+        |stats| stats.put_off,
+    ),
+    ("moved_to_errors", "Messages moved to the error queue", |stats| {
+        stats.moved_to_errors
+    }),
+    ("conflicts", "Lost races that were run again", |stats| {
+        stats.conflicts
+    }),
+    ("messages_sent", "Messages sent and confirmed", |stats| stats.sent),
+    (
+        "events_without_subscribers",
+        "Events that nobody subscribes to",
+        |stats| stats.without_subscribers,
+    ),
+    (
+        "send_failures",
+        "Sends that the broker did not confirm",
+        |stats| stats.send_failures,
+    ),
+    (
+        "overdue_timeouts_fired",
+        "Overdue timeouts that fired without the broker",
+        |stats| stats.overdue,
+    ),
+    ("rows_parked", "Rows set aside for people", |stats| stats.parked),
+    (
+        "messages_released",
+        "Messages given back to the broker",
+        |stats| stats.released,
+    ),
+];
+
+const SIZES: [Of<Sizes>; 5] = [
+    ("inbox_entries", "Known message ids", |sizes| sizes.inbox),
+    (
+        "records",
+        "Records, those of finished things included until they expire",
+        |sizes| sizes.records,
+    ),
+    (
+        "outbox_rows",
+        "Messages that the store has and that are not yet sent",
+        |sizes| sizes.unsent,
+    ),
+    ("timeouts_pending", "Timeouts not yet fired", |sizes| {
+        sizes.timeouts
+    }),
+    ("rows_set_aside", "Rows that wait for people", |sizes| {
+        sizes.parked
+    }),
+];
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

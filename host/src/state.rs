@@ -1,11 +1,12 @@
 //! Where a process stands, and whether its endpoint's task still moves.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longhaul_core::endpoint::Monitor;
 use longhaul_core::transport::Health;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 /// Where the process stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

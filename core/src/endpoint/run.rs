@@ -137,15 +137,14 @@ fn begin(shared: &Arc<Shared>, arrival: Arrival) -> impl Future<Output = ()> {
     let span = span(shared, &arrival);
     let read = span.in_scope(|| arrival::read(shared, &arrival.incoming, arrival.alone));
     if let Ok(ready) = &read {
-        let name = ready.received.type_name.as_str();
         span.record("id", ready.id().as_str());
-        span.record("type", name);
-        span.record("otel.name", name);
+        span.record("type", ready.received.type_name.as_str());
     }
     process(shared, arrival, read).instrument(span)
 }
 
-/// What everything about one message is told in. The fields with dots are those that OpenTelemetry's bridge reads.
+/// What everything about one message is told in. The fields with dots are those that OpenTelemetry's bridge reads; a step
+/// may give it a name.
 fn span(shared: &Shared, arrival: &Arrival) -> Span {
     let span = tracing::info_span!(
         "message",

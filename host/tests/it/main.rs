@@ -1,0 +1,6 @@
+//! A host from start to stop, and what it tells the world.
+
+#[cfg(test)]
+mod host;
+#[cfg(all(test, feature = "otlp"))]
+mod otlp;
