@@ -124,7 +124,14 @@ impl Host {
             }
         };
         let endpoint = telemetry::steps(&self.config, self.config.endpoint.apply(endpoint));
-        let run = start_and_run(&state, self.config.endpoint.start_paused, endpoint, beside, stop);
+        // A large future: on the heap, once.
+        let run = Box::pin(start_and_run(
+            &state,
+            self.config.endpoint.start_paused,
+            endpoint,
+            beside,
+            stop,
+        ));
         let result = beating(&state, run).await;
         if let Some(serving) = serving {
             serving.abort();

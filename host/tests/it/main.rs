@@ -2,5 +2,6 @@
 
 #[cfg(test)]
 mod host;
-#[cfg(all(test, feature = "otlp"))]
+#[cfg(test)]
+#[cfg(feature = "otlp")]
 mod otlp;
