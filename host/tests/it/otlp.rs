@@ -148,6 +148,41 @@ async fn run(
     (stop, running)
 }
 
+async fn all<T>(from: &mut mpsc::UnboundedReceiver<T>) -> Vec<T> {
+    let mut all = Vec::new();
+    while let Some(one) = from.recv().await {
+        all.push(one);
+    }
+    all
+}
+
+/// Billing's message lies within the handling of the one that sales had.
+fn assert_one_trace(spans: &[Span]) {
+    let of = |name: &str| {
+        spans
+            .iter()
+            .find(|span| span.name == name)
+            .unwrap_or_else(|| panic!("no {name} among {} spans", spans.len()))
+    };
+    let (placed, charged) = (of("sales.place_order.v1"), of("billing.charge_card.v1"));
+    assert_eq!(placed.trace_id, charged.trace_id, "one order is one trace");
+    assert!(placed.parent_span_id.is_empty());
+    assert_eq!(placed.kind, SpanKind::Consumer as i32);
+    let parent = spans
+        .iter()
+        .find(|span| span.span_id == charged.parent_span_id)
+        .expect("its parent is there");
+    assert_eq!(
+        (parent.name.as_str(), &parent.parent_span_id),
+        ("handle", &placed.span_id)
+    );
+    for step in ["load", "handle", "commit"] {
+        let is_of_it = |span: &Span| span.name == step && span.parent_span_id == charged.span_id;
+        assert!(spans.iter().any(is_of_it), "{step} is missing");
+    }
+    assert!(spans.iter().any(|span| span.name == "dispatch"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_an_order_goes_through_two_endpoints_it_is_one_trace_at_the_collector() {
     let mut server = collector().await;
@@ -191,38 +226,8 @@ async fn when_an_order_goes_through_two_endpoints_it_is_one_trace_at_the_collect
         .expect("ends");
     server.serving.abort();
 
-    let mut spans = Vec::new();
-    while let Some(span) = server.spans.recv().await {
-        spans.push(span);
-    }
-    let of = |name: &str| {
-        spans
-            .iter()
-            .find(|span| span.name == name)
-            .unwrap_or_else(|| panic!("no {name} among {} spans", spans.len()))
-    };
-    let (placed, charged) = (of("sales.place_order.v1"), of("billing.charge_card.v1"));
-    assert_eq!(placed.trace_id, charged.trace_id, "one order is one trace");
-    assert!(placed.parent_span_id.is_empty());
-    assert_eq!(placed.kind, SpanKind::Consumer as i32);
-    let parent = spans
-        .iter()
-        .find(|span| span.span_id == charged.parent_span_id)
-        .expect("its parent is there");
-    assert_eq!(
-        (parent.name.as_str(), &parent.parent_span_id),
-        ("handle", &placed.span_id)
-    );
-    for step in ["load", "handle", "commit"] {
-        let is_of_it = |span: &Span| span.name == step && span.parent_span_id == charged.span_id;
-        assert!(spans.iter().any(is_of_it), "{step} is missing");
-    }
-    assert!(spans.iter().any(|span| span.name == "dispatch"));
-
-    let mut metrics = Vec::new();
-    while let Some(name) = server.metrics.recv().await {
-        metrics.push(name);
-    }
+    assert_one_trace(&all(&mut server.spans).await);
+    let mut metrics = all(&mut server.metrics).await;
     metrics.sort();
     metrics.dedup();
     assert_eq!(
