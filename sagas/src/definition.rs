@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::context::SagaContext;
 use crate::evolve::Evolution;
+use crate::history::{DEFAULT_EVENTS, MOST_EVENTS};
 use crate::known::Known;
 use crate::not_found::NotFoundContext;
 use crate::policy::CompensationPolicy;
@@ -69,6 +70,8 @@ pub struct Definition<S: Saga> {
     pub(crate) times_out: Option<TimesOut<S>>,
     pub(crate) compensated: Option<Compensated<S>>,
     pub(crate) policy: CompensationPolicy,
+    /// The most events of an instance that are kept.
+    pub(crate) history: usize,
     pub(crate) evolution: Evolution,
     faults: Vec<String>,
 }
@@ -82,6 +85,7 @@ impl<S: Saga> Definition<S> {
             times_out: None,
             compensated: None,
             policy: CompensationPolicy::default(),
+            history: DEFAULT_EVENTS,
             evolution: Evolution::default(),
             faults: Vec::new(),
         };
@@ -171,6 +175,19 @@ impl<S: Saga> Definition<S> {
     /// How long compensation waits and how often it tries.
     pub const fn compensation(&mut self, policy: CompensationPolicy) {
         self.policy = policy;
+    }
+
+    /// How many events of each instance are kept with it, for [`Instance::history`](crate::Instance::history): the first, and the
+    /// last ones. 32 if it is not said, at most 1000; 0 keeps none. Each takes some 150 bytes of the record, which is read and
+    /// written with every message.
+    pub fn history(&mut self, events: usize) {
+        if events > MOST_EVENTS {
+            self.faults.push(format!(
+                "the saga {} keeps a history of {events} events: at most {MOST_EVENTS} are kept",
+                S::NAME
+            ));
+        }
+        self.history = events.min(MOST_EVENTS);
     }
 
     /// Turns state of version `from` into state of the version after it.

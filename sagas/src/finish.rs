@@ -9,6 +9,7 @@ use longhaul_core::store::{Record, RecordChange};
 use crate::compensation::Progress;
 use crate::context::SagaContext;
 use crate::definition::Definition;
+use crate::history::{StoredEvent, StoredHistory};
 use crate::ledger::Ledger;
 use crate::saga::Saga;
 use crate::status::Status;
@@ -19,6 +20,9 @@ pub(crate) struct Existing {
     started: Timestamp,
     version: Option<u64>,
     body: Option<Bytes>,
+    history: StoredHistory,
+    /// The name of the timeout whose alarm is handled.
+    timeout: Option<String>,
 }
 
 impl Existing {
@@ -28,15 +32,27 @@ impl Existing {
             started: now,
             version: record.map(|record| record.version),
             body: None,
+            history: StoredHistory::default(),
+            timeout: None,
         }
     }
 
     /// An instance that is not finished.
-    pub(crate) fn some(started: Timestamp, record: Option<&Record>) -> Self {
+    pub(crate) fn some(stored: &Stored, record: Option<&Record>) -> Self {
         Self {
-            started,
+            started: stored.started,
             version: record.map(|record| record.version),
             body: record.map(|record| record.body.clone()),
+            history: stored.history.clone(),
+            timeout: None,
+        }
+    }
+
+    /// The message is the alarm of a timeout of that name.
+    pub(crate) fn of_timeout(self, name: Option<String>) -> Self {
+        Self {
+            timeout: name,
+            ..self
         }
     }
 }
@@ -52,26 +68,34 @@ pub(crate) fn conclude<S: Saga>(
     let end = end(definition, &mut state, &mut ctx)?;
     let key = ctx.identity.record_key();
     let incarnation = ctx.identity.incarnation.clone();
-    let (stored, expires) = match end {
+    let status = end.unwrap_or(ctx.ledger.status);
+    if end.is_some() {
+        ctx.ledger.cancel_timeouts(&mut ctx.turn, |_| true);
+    }
+    let event = StoredEvent::handled(received, existing.timeout.as_deref(), status, &ctx.turn);
+    let (mut stored, expires) = match end {
         Some(status) => {
-            ctx.ledger.cancel_timeouts(&mut ctx.turn, |_| true);
             let end = tombstone(status, &mut ctx.ledger, received.now);
             let expires = received.now + received.retention;
+            let history = existing.history.clone();
             (
-                Stored::tombstone(status, incarnation, existing.started, end),
+                Stored::tombstone(status, incarnation, existing.started, end, history),
                 Some(expires),
             )
         }
         None => {
             let life = life(&state, &mut ctx)?;
+            let history = existing.history.clone();
             (
-                Stored::alive(ctx.ledger.status, incarnation, existing.started, life),
+                Stored::alive(status, incarnation, existing.started, life, history),
                 None,
             )
         }
     };
+    // A question that was answered changes nothing, not even the history.
+    let is_quiet = end.is_none() && ctx.turn.is_quiet() && existing.body.as_ref() == Some(&stored.to_body()?);
+    stored.history.add(event, definition.history);
     let body = stored.to_body()?;
-    let changed = existing.body.as_ref() != Some(&body);
     let put = RecordChange::Put {
         key,
         expected: existing.version,
@@ -81,7 +105,7 @@ pub(crate) fn conclude<S: Saga>(
     let (outbound, pending) = ctx.turn.finish();
     Ok(Effects {
         outbound,
-        records: if changed { vec![put] } else { Vec::new() },
+        records: if is_quiet { Vec::new() } else { vec![put] },
         pending,
         taken: Taken::Handled,
     })

@@ -6,6 +6,7 @@ use longhaul_core::clock::Timestamp;
 use longhaul_core::ids::MessageId;
 use longhaul_core::store::Record;
 
+use crate::history::History;
 use crate::status::{Outcome, Status, StepState};
 use crate::stored::{Purpose, Stored, StoredLife};
 use crate::timeout::TimeoutId;
@@ -53,6 +54,8 @@ pub struct Instance {
     pub timeouts: Vec<InstanceTimeout>,
     /// What it may have to undo, in the order of sending.
     pub steps: Vec<InstanceStep>,
+    /// What it went through, as far as it is kept.
+    pub history: History,
 }
 
 /// A timeout that an instance waits for.
@@ -119,6 +122,7 @@ impl Instance {
             state: None,
             timeouts: Vec::new(),
             steps: Vec::new(),
+            history: History::of(stored.history),
         };
         if let Some(end) = stored.finished {
             instance.finished = Some(end.at);

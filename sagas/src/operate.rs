@@ -30,6 +30,7 @@ use longhaul_core::stateful::{Effects, Taken};
 use longhaul_core::store::{Record, RecordChange};
 
 use crate::correlation::{Identity, saga_of};
+use crate::history::{MOST_EVENTS, StoredEvent, StoredHistory};
 use crate::ledger::Ledger;
 use crate::status::{Status, StepState};
 use crate::stored::{Purpose, Stored, StoredEnd, StoredLife, StoredStep};
@@ -57,7 +58,7 @@ pub fn retry(record: &Record, outbound: Outbound, now: Timestamp) -> Result<Effe
             _ => {}
         }
     }
-    stuck.resume(record, outbound, now)
+    stuck.resume(record, String::from("retry"), outbound, now)
 }
 
 /// Takes one step out of the compensation, because its effect was undone by hand, or does not matter: a step whose undo
@@ -87,7 +88,8 @@ pub fn skip(
     };
     found.state = StepState::Skipped;
     found.note = Some(reason.to_owned());
-    stuck.resume(record, outbound, now)
+    let what = format!("skip {}: {reason}", found.type_name);
+    stuck.resume(record, what, outbound, now)
 }
 
 /// Ends the instance as it is: nothing more is undone. What was not stays in the outcome, with the reason.
@@ -114,7 +116,16 @@ pub fn give_up(
         given_up: Some(reason.to_owned()),
         left: stuck.ledger.left(),
     };
-    let stored = Stored::tombstone(Status::Stuck, stuck.identity.incarnation, stuck.started, end);
+    let mut history = stuck.history;
+    let event = StoredEvent::operated(format!("give up: {reason}"), now, Status::Stuck);
+    history.add(event, MOST_EVENTS);
+    let stored = Stored::tombstone(
+        Status::Stuck,
+        stuck.identity.incarnation,
+        stuck.started,
+        end,
+        history,
+    );
     effects(record, turn, &stored, Some(now + retention))
 }
 
@@ -124,6 +135,7 @@ struct Stuck {
     started: Timestamp,
     ledger: Ledger,
     life: StoredLife,
+    history: StoredHistory,
 }
 
 impl Stuck {
@@ -161,16 +173,24 @@ impl Stuck {
             started: stored.started,
             ledger: Ledger::of(stored.status, &mut life),
             life,
+            history: stored.history,
         })
     }
 
     /// Goes on, once the endpoint of the saga has handled a timeout that is due now.
-    fn resume(self, record: &Record, outbound: Outbound, now: Timestamp) -> Result<Effects, OperateError> {
+    fn resume(
+        self,
+        record: &Record,
+        what: String,
+        outbound: Outbound,
+        now: Timestamp,
+    ) -> Result<Effects, OperateError> {
         let Self {
             identity,
             started,
             mut ledger,
             life,
+            mut history,
         } = self;
         let mut turn = Turn::new(now, outbound, &identity);
         ledger.request_timeout(
@@ -186,7 +206,12 @@ impl Stuck {
             compensation: ledger.compensation,
             ..life
         };
-        let stored = Stored::alive(Status::Compensating, identity.incarnation, started, life);
+        // The saga's own bound comes with its next message.
+        history.add(
+            StoredEvent::operated(what, now, Status::Compensating),
+            MOST_EVENTS,
+        );
+        let stored = Stored::alive(Status::Compensating, identity.incarnation, started, life, history);
         effects(record, turn, &stored, None)
     }
 }

@@ -202,6 +202,10 @@ impl<S: Saga> SagaParticipant<S> {
         if case.is_for_another_life(&stored) {
             return Ok(nothing(case.work, Taken::Ignored("earlier incarnation")));
         }
+        let name = case.timeout_id().and_then(|id| {
+            let timeout = life.timeouts.iter().find(|timeout| timeout.id == id)?;
+            Some(timeout.name.clone())
+        });
         let mut ledger = Ledger::of(stored.status, &mut life);
         let Some(purpose) = case.timeout_id().and_then(|id| ledger.fired(&id)) else {
             return Ok(nothing(case.work, Taken::Ignored("cancelled")));
@@ -218,7 +222,7 @@ impl<S: Saga> SagaParticipant<S> {
                 .ledger
                 .timed_out(&mut ctx.turn, &self.definition.policy, purpose),
         }
-        conclude(&self.definition, state, ctx, &existing, received)
+        conclude(&self.definition, state, ctx, &existing.of_timeout(name), received)
     }
 
     /// Reads the state of an instance and gives it a context.
@@ -234,7 +238,7 @@ impl<S: Saga> SagaParticipant<S> {
             .definition
             .evolution
             .read(key, life.state_version, &life.state)?;
-        let existing = Existing::some(stored.started, case.record());
+        let existing = Existing::some(stored, case.record());
         let identity = identity::<S>(case.place.key, stored.incarnation.clone());
         let ctx = SagaContext::new(
             case.received,

@@ -11,6 +11,7 @@ use longhaul_core::store::Record;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::history::StoredHistory;
 use crate::status::{Outcome, Status, StepState};
 
 /// The version of this format; readers refuse a newer one.
@@ -30,6 +31,8 @@ pub(crate) struct Stored {
     pub(crate) finished: Option<StoredEnd>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) live: Option<StoredLife>,
+    #[serde(default, skip_serializing_if = "StoredHistory::is_empty")]
+    pub(crate) history: StoredHistory,
 }
 
 /// What a tombstone says.
@@ -188,6 +191,7 @@ impl Stored {
         incarnation: MessageId,
         started: Timestamp,
         live: StoredLife,
+        history: StoredHistory,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -196,6 +200,7 @@ impl Stored {
             started,
             finished: None,
             live: Some(live),
+            history,
         }
     }
 
@@ -204,6 +209,7 @@ impl Stored {
         incarnation: MessageId,
         started: Timestamp,
         end: StoredEnd,
+        history: StoredHistory,
     ) -> Self {
         Self {
             format: FORMAT,
@@ -212,6 +218,7 @@ impl Stored {
             started,
             finished: Some(end),
             live: None,
+            history,
         }
     }
 

@@ -89,6 +89,20 @@ impl Turn {
         id
     }
 
+    /// The names of the timeouts asked for and not taken back.
+    pub(crate) fn timeouts_asked(&self) -> impl Iterator<Item = &str> {
+        let kept = self.drafts.iter().filter(|draft| !draft.withdrawn);
+        kept.map(|draft| draft.request.name.as_str())
+    }
+
+    /// Whether nothing becomes of a timeout and nothing is sent but replies: a question that was answered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut messages = self.outbound.messages().iter();
+        messages.all(|message| message.intent == Intent::Reply)
+            && self.drafts.is_empty()
+            && self.changes.is_empty()
+    }
+
     /// Cancels a timeout, of this turn or of an earlier one.
     pub(crate) fn cancel_timeout(&mut self, id: &MessageId) {
         match self.drafts.iter_mut().find(|draft| draft.request.id == *id) {

@@ -9,6 +9,7 @@ mod correlation;
 mod definition;
 mod description;
 mod evolve;
+mod history;
 mod itinerary;
 mod lifecycle;
 mod operate;
