@@ -117,6 +117,9 @@ mod documents {
     #[doc = include_str!("../docs/guide/sagas.md")]
     struct Sagas;
 
+    #[doc = include_str!("../docs/guide/failures.md")]
+    struct Failures;
+
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/guide/testing.md")]
     struct Testing;

@@ -202,7 +202,11 @@ pub struct HandlerError {
     reason: Reason,
     text: String,
     chain: Vec<String>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
+
+/// The most causes of an error that are looked at.
+const MOST_CAUSES: usize = 16;
 
 impl HandlerError {
     fn of(class: ErrorClass, reason: Reason, text: impl fmt::Display) -> Self {
@@ -211,6 +215,7 @@ impl HandlerError {
             reason,
             text: text.to_string(),
             chain: Vec::new(),
+            source: None,
         }
     }
 
@@ -246,6 +251,27 @@ impl HandlerError {
         self
     }
 
+    /// With another class: `HandlerError::from(error).with_class(ErrorClass::Transient)` keeps the error and its causes.
+    #[must_use]
+    pub const fn with_class(mut self, class: ErrorClass) -> Self {
+        self.class = class;
+        self
+    }
+
+    fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// The `E` that it came of by `?`: the error itself or one of its causes.
+    #[must_use]
+    pub fn cause<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        let first: &(dyn std::error::Error + 'static) = self.source.as_deref()?;
+        std::iter::successors(Some(first), |cause| cause.source())
+            .take(MOST_CAUSES)
+            .find_map(|cause| cause.downcast_ref())
+    }
+
     /// What it means for the next attempt.
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
@@ -267,7 +293,6 @@ impl HandlerError {
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        const MOST_CAUSES: usize = 16;
         let first = error.source();
         let chain = std::iter::successors(first, |cause| cause.source())
             .take(MOST_CAUSES)
@@ -275,8 +300,9 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
         let chain = chain.collect();
         Self {
             chain,
-            ..Self::unexpected(error)
+            ..Self::unexpected(&error)
         }
+        .with_source(error)
     }
 }
 

@@ -11,6 +11,7 @@ mod outbox;
 mod races;
 mod reading;
 mod retries;
+mod rules;
 mod setup;
 mod timeouts;
 mod world;

@@ -17,12 +17,12 @@ use crate::endpoint::registry::Registry;
 use crate::endpoint::settings::{Settings, Waits};
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{Endpoint, EndpointError, EndpointErrorKind};
-use crate::handler::Handler;
+use crate::handler::{ErrorClass, Handler};
 use crate::ids::{Randomness, SystemRandomness};
 use crate::limits::Limits;
 use crate::message::{Command, Message};
 use crate::pipeline::PipelineStep;
-use crate::recoverability::RetryPolicy;
+use crate::recoverability::{RetryPolicy, Rule};
 use crate::stateful::StatefulHandler;
 use crate::store::{Persistence, Store};
 use crate::transport::{Declare, ReceiverOptions, Subscription, Topology, Transport};
@@ -174,6 +174,20 @@ impl EndpointBuilder {
     /// How failures are retried.
     pub fn retries(self, retries: RetryPolicy) -> Self {
         self.settings(|settings| settings.retries = retries)
+    }
+
+    /// Adds a rule for failures of one message type or one kind of error. The first rule that fits counts; what none fits
+    /// goes by [`EndpointBuilder::retries`].
+    pub fn recover(self, rule: Rule) -> Self {
+        self.settings(|settings| settings.rules.add(rule))
+    }
+
+    /// Errors that came of an `E` by `?`, in a handler, are of the class that `class` says, and not unexpected.
+    pub fn classify<E: std::error::Error + 'static>(
+        self,
+        class: impl Fn(&E) -> ErrorClass + Send + Sync + 'static,
+    ) -> Self {
+        self.settings(|settings| settings.rules.classify(class))
     }
 
     /// The most messages handled at once.

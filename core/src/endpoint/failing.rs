@@ -50,8 +50,7 @@ pub(crate) fn too_old(shared: &Shared, ready: &Ready<'_>, loaded: &Loaded) -> Op
         // A person has decided.
         return None;
     }
-    let due = ready.envelope().due().ok().flatten();
-    let since = due.max(ready.envelope().time_sent())?;
+    let since = since(ready.envelope())?;
     let age = shared.clock.now().since(since);
     (age > shared.settings.retention).then(|| {
         let text = format!(
@@ -83,6 +82,7 @@ pub(crate) async fn fail(
         }
         (Decision::RetryAfter(delay), None) => retry_later_storeless(shared, original, &known, delay).await,
         (Decision::ErrorQueue, _) => error_queue::give_up(shared, original, &known, error).await,
+        (Decision::Discard, store) => discard(shared, store, original, &known, error).await,
     })
 }
 
@@ -95,27 +95,23 @@ fn decide(
     error: &HandlerError,
 ) -> Decision {
     shared.counters.failures.one();
-    let age = known
-        .since
-        .map_or(Duration::ZERO, |since| shared.clock.now().since(since));
-    // Without a store there is no generation: the attempts stand for the rounds.
-    let per_round = shared.settings.retries.immediate.saturating_add(1);
-    let delayed = if shared.store.is_some() {
+    let now = shared.clock.now();
+    let (id, message) = (original.id(), original.type_name);
+    let (rules, policy) = (&shared.settings.rules, &shared.settings.retries);
+    let mut failure = Failure {
+        immediate,
+        age: known.age(now),
+        message_age: since(original.envelope).map_or(Duration::ZERO, |since| now.since(since)),
+        ..Failure::of(error.class())
+    };
+    failure.delayed = if shared.store.is_some() {
         known.generation - known.put_off
     } else {
-        known.attempts / per_round
+        // There is no generation: the attempts stand for the rounds.
+        let policy = rules.policy(policy, message, error, &failure);
+        known.attempts / policy.immediate.saturating_add(1)
     };
-    let failure = Failure {
-        class: error.class(),
-        immediate,
-        delayed,
-        age,
-    };
-    let decision = shared
-        .settings
-        .retries
-        .decide(&failure, shared.randomness.next_u64());
-    let (id, message) = (original.id(), original.type_name);
+    let decision = rules.decide(policy, message, error, &failure, shared.randomness.next_u64());
     match error.class() {
         ErrorClass::Expected => {
             tracing::debug!(%id, message, %error, ?decision, "an attempt failed, as it may")
@@ -125,6 +121,51 @@ fn decide(
         }
     }
     decision
+}
+
+/// When it was due or sent, whichever is later.
+fn since(envelope: &Envelope) -> Option<Timestamp> {
+    envelope.due().ok().flatten().max(envelope.time_sent())
+}
+
+/// Forgets a failed message, because a rule says so: to the inbox it is done.
+async fn discard(
+    shared: &Shared,
+    store: Option<&dyn Store>,
+    original: &Original<'_>,
+    known: &Known,
+    error: &HandlerError,
+) -> Ending {
+    let (id, message) = (original.id(), original.type_name);
+    let work = UnitOfWork {
+        inbox: vec![InboxChange {
+            id: id.clone(),
+            expected: known.state,
+            next: Some(InboxState::Done),
+            at: shared.clock.now(),
+        }],
+        pending: original
+            .row
+            .clone()
+            .map(PendingChange::Cancel)
+            .into_iter()
+            .collect(),
+        ..UnitOfWork::default()
+    };
+    pass!(shared, Before NoteFailed);
+    let noted = match store {
+        Some(store) => shared.commit(store, work).await,
+        None => Ok(()),
+    };
+    pass!(shared, After NoteFailed);
+    if let Err(error) = noted {
+        tracing::warn!(%id, %error, "could not note that a message is discarded; it is given back");
+        return Ending::GiveBack;
+    }
+    shared.begun.forget(id);
+    shared.counters.discarded.one();
+    tracing::info!(%id, message, attempts = known.attempts, %error, "discarded, as a rule says");
+    Ending::Settled
 }
 
 /// Puts a message off that nothing takes yet; at last it goes to the error queue.

@@ -1,5 +1,7 @@
 //! What is known of a message's earlier attempts.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
 use crate::headers;
@@ -30,6 +32,11 @@ impl Known {
             since: first_failure.and_then(|text| Timestamp::parse(text).ok()),
             ..Self::default()
         }
+    }
+
+    /// How long ago it failed first.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
     /// With as many more attempts that failed.

@@ -170,6 +170,7 @@ async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) 
             Attempt::Stuck(error) => return stuck(shared, ready.id(), &error),
             Attempt::Absent => return failing::put_off(shared, store, &original, &known).await,
             Attempt::Failed(error) => {
+                let error = shared.settings.rules.classified(error);
                 immediate += 1;
                 kept.clear();
                 if let Some(ending) = failing::fail(shared, &original, &known, immediate, &error).await {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::limits::Limits;
-use crate::recoverability::RetryPolicy;
+use crate::recoverability::{RetryPolicy, Rules};
 use crate::transport::Declare;
 
 /// Everything about an endpoint that can be set and is not code.
@@ -17,8 +17,10 @@ pub struct Settings {
     pub concurrency: usize,
     /// The most messages taken from the broker and not yet settled.
     pub prefetch: u16,
-    /// How failures are retried.
+    /// How failures are retried that no rule is for.
     pub retries: RetryPolicy,
+    /// What becomes of failures of certain messages and errors.
+    pub rules: Rules,
     /// How long message ids and finished things are remembered.
     pub retention: Duration,
     /// How often a message is put off that nothing takes yet: first after a second, then after twice as long each time.
@@ -51,6 +53,7 @@ impl Default for Settings {
             concurrency: 256,
             prefetch: 512,
             retries: RetryPolicy::machine(),
+            rules: Rules::new(),
             retention: Duration::from_secs(7 * 24 * 3600),
             not_yet_rounds: 5,
             grace: Duration::from_secs(5),
@@ -132,8 +135,8 @@ impl Settings {
 
     /// What can't work, each with the line that mends it.
     pub(crate) fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let horizon = self.retries.horizon();
+        let mut faults = self.rules.faults();
+        let horizon = self.retries.horizon().max(self.rules.horizon());
         if self.retention < horizon {
             faults.push(format!(
                 "message ids are remembered for {:?}, but a message may still be retried after {horizon:?}, and would then be \

@@ -56,6 +56,8 @@ counters! {
     put_off,
     /// Messages moved to the error queue.
     moved_to_errors,
+    /// Failed messages that were forgotten, because a rule says so.
+    discarded,
     /// Lost races that were run again.
     conflicts,
     /// Messages sent and confirmed.

@@ -37,7 +37,7 @@ pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending
                 shared.counters.handled.one();
                 return Ending::Settled;
             }
-            Err(error) => error,
+            Err(error) => shared.settings.rules.classified(error),
         };
         immediate += 1;
         known.since.get_or_insert(received.now);
