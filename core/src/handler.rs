@@ -48,6 +48,12 @@ use crate::reason::Reason;
     note = "write `impl Handler<{M}> for {Self} {{ async fn handle(&self, message: {M}, ctx: &mut Context) -> HandlerResult {{ … }} }}`"
 )]
 pub trait Handler<M: Message>: Send + Sync + 'static {
+    /// The outside dependency that it calls, by any name: what `?` and [`HandlerError::transient`] tell of counts for the
+    /// circuit breaker of that name. While the breaker is open the message waits, and no attempt is counted.
+    fn depends_on(&self) -> Option<&str> {
+        None
+    }
+
     /// Handles one message.
     fn handle(&self, message: M, ctx: &mut Context) -> impl Future<Output = HandlerResult> + Send;
 }

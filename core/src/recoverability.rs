@@ -1,11 +1,17 @@
 //! What happens after a failure: a pure function from the failure and the policy to a decision.
 //!
 //! [`RetryPolicy`] says how often and when; [`Rules`] say which policy counts for which message and which error.
+//! A [`Breaker`] and a [`Limit`] say when a message waits instead, at no cost to it.
 
+mod breaker;
+mod limit;
 mod rules;
 
 use std::time::Duration;
 
+pub use breaker::{Breaker, BreakerPolicy, BreakerState, Entry, Outcome, Permission};
+pub(crate) use limit::Limiter;
+pub use limit::{Limit, Rate};
 pub use rules::{Rule, Rules};
 
 use crate::handler::ErrorClass;

@@ -2,11 +2,14 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod breakers;
 mod fast_clock;
 mod faults;
 mod hostile;
 mod inbox;
+mod limits;
 mod lines;
+mod outage;
 mod outbox;
 mod races;
 mod reading;

@@ -18,7 +18,7 @@ use crate::handler::{ErrorClass, HandlerError, HandlerResult};
 use crate::headers;
 use crate::ids::derived_message_id;
 use crate::reason::Reason;
-use crate::recoverability::{Decision, Failure};
+use crate::recoverability::{Decision, Failure, Outcome};
 use crate::store::{
     InboxChange, InboxState, Loaded, PendingChange, PendingKind, PendingRow, Store, UnitOfWork,
 };
@@ -63,6 +63,25 @@ pub(crate) fn too_old(shared: &Shared, ready: &Ready<'_>, loaded: &Loaded) -> Op
     })
 }
 
+/// What a failure says about what is behind a breaker: nothing, where it is the message's own, or business as usual.
+pub(crate) const fn outcome(class: ErrorClass, is_first: bool) -> Outcome {
+    match class {
+        ErrorClass::Transient | ErrorClass::Unexpected => Outcome::Failed { is_news: is_first },
+        ErrorClass::Expected | ErrorClass::Permanent | ErrorClass::Unreadable => Outcome::Unrelated,
+    }
+}
+
+/// What the call of a destination has come to. That a failure will pass is said of the destination, each time.
+pub(crate) fn called<T>(shared: &Shared, result: &HandlerResult<T>, is_first: bool) -> Outcome {
+    match result
+        .as_ref()
+        .map_err(|error| shared.settings.rules.class_of(error))
+    {
+        Ok(_) => Outcome::Succeeded,
+        Err(class) => outcome(class, is_first || class == ErrorClass::Transient),
+    }
+}
+
 /// Does what follows from a failed attempt, the `immediate`th of this round; `None`: try again, now.
 pub(crate) async fn fail(
     shared: &Shared,
@@ -71,7 +90,13 @@ pub(crate) async fn fail(
     immediate: u32,
     error: &HandlerError,
 ) -> Option<Ending> {
-    let decision = decide(shared, original, known, immediate, error);
+    // Without a store there is nothing but what the message says, and that begins with a failure.
+    let known = if shared.store.is_some() {
+        known.of_failure()
+    } else {
+        *known
+    };
+    let decision = decide(shared, original, &known, immediate, error);
     let known = known.and_failed(immediate);
     Some(match (decision, shared.store.as_deref()) {
         (Decision::RetryNow, _) => return None,
@@ -80,7 +105,15 @@ pub(crate) async fn fail(
             tracing::debug!(id = %original.id(), ?delay, %error, "retrying later");
             schedule(shared, store, original, &known, delay).await
         }
-        (Decision::RetryAfter(delay), None) => retry_later_storeless(shared, original, &known, delay).await,
+        (Decision::RetryAfter(delay), None) => {
+            shared.counters.delayed_retries.one();
+            let since = known.since.unwrap_or(shared.clock.now());
+            let known = Known {
+                since: Some(since),
+                ..known
+            };
+            send_later(shared, original, &known, delay).await
+        }
         (Decision::ErrorQueue, _) => error_queue::give_up(shared, original, &known, error).await,
         (Decision::Discard, store) => discard(shared, store, original, &known, error).await,
     })
@@ -105,7 +138,7 @@ fn decide(
         ..Failure::of(error.class())
     };
     failure.delayed = if shared.store.is_some() {
-        known.generation - known.put_off
+        known.delayed()
     } else {
         // There is no generation: the attempts stand for the rounds.
         let policy = rules.policy(policy, message, error, &failure);
@@ -197,7 +230,7 @@ pub(crate) async fn put_off(
 }
 
 /// Schedules another attempt in one commit with the attempts made.
-async fn schedule(
+pub(crate) async fn schedule(
     shared: &Shared,
     store: &dyn Store,
     original: &Original<'_>,
@@ -205,7 +238,10 @@ async fn schedule(
     delay: Duration,
 ) -> Ending {
     let now = shared.clock.now();
-    let generation = known.generation.saturating_add(1);
+    let known = Known {
+        generation: known.generation.saturating_add(1),
+        ..*known
+    };
     let next = if mutated!(AttemptsForgotten) {
         InboxState::Scheduled {
             generation: 0,
@@ -214,13 +250,12 @@ async fn schedule(
         }
     } else {
         InboxState::Scheduled {
-            generation,
+            generation: known.generation,
             attempts: known.attempts,
             since: known.since.unwrap_or(now),
         }
     };
-    let row = copy(shared, original.envelope, now, delay, generation, known.put_off);
-    let mut row = [row];
+    let mut row = [copy(shared, original.envelope, now, delay, &known)];
     let entries = compose::entries(shared, now, &mut row);
     let mut work = UnitOfWork::default();
     work.inbox.push(InboxChange {
@@ -247,23 +282,21 @@ async fn schedule(
     }
 }
 
-/// The same message again, later, as the given generation.
-fn copy(
-    shared: &Shared,
-    envelope: &Envelope,
-    now: Timestamp,
-    delay: Duration,
-    generation: u32,
-    put_off: u32,
-) -> PendingRow {
+/// The same message again, later, as the generation that is known.
+fn copy(shared: &Shared, envelope: &Envelope, now: Timestamp, delay: Duration, known: &Known) -> PendingRow {
     let mut envelope = envelope.clone();
-    envelope.headers.set(headers::GENERATION, generation.to_string());
-    envelope.headers.set(headers::PUT_OFF, put_off.to_string());
+    for (name, count) in [
+        (headers::GENERATION, known.generation),
+        (headers::PUT_OFF, known.put_off),
+        (headers::DEFERRED, known.deferred),
+    ] {
+        envelope.headers.set(name, count.to_string());
+    }
     envelope.headers.remove(headers::REPLAY);
     envelope.native = None;
     let due = now + delay;
     PendingRow {
-        id: derived_message_id(&["retry", envelope.id.as_str()], u64::from(generation)),
+        id: derived_message_id(&["retry", envelope.id.as_str()], u64::from(known.generation)),
         kind: PendingKind::Message,
         owner: None,
         name: String::from("retry"),
@@ -278,20 +311,24 @@ fn copy(
 }
 
 /// Sends a copy for another attempt, where there is no store to keep the attempts in.
-async fn retry_later_storeless(
+pub(crate) async fn send_later(
     shared: &Shared,
     original: &Original<'_>,
     known: &Known,
     delay: Duration,
 ) -> Ending {
-    shared.counters.delayed_retries.one();
     let mut envelope = original.envelope.clone();
     envelope.native = None;
-    let now = shared.clock.now();
-    let (attempts, since) = (known.attempts.to_string(), known.since.unwrap_or(now));
-    envelope.headers.set(headers::ATTEMPTS, attempts);
-    envelope.headers.set(headers::FIRST_FAILURE, since.to_string());
-    let due = Some(now + delay.min(shared.longest_delay()));
+    envelope
+        .headers
+        .set(headers::ATTEMPTS, known.attempts.to_string());
+    envelope
+        .headers
+        .set(headers::DEFERRED, known.deferred.to_string());
+    if let Some(since) = known.since {
+        envelope.headers.set(headers::FIRST_FAILURE, since.to_string());
+    }
+    let due = Some(shared.clock.now() + delay.min(shared.longest_delay()));
     let retry = Dispatch {
         envelope,
         to: Destination::Queue(shared.name.clone()),

@@ -1,18 +1,22 @@
 //! The endpoint: takes messages from one queue, handles them exactly once in effect, and sends what follows.
 
+mod admission;
 mod arrival;
 mod attempt;
 mod begun;
 mod builder;
 mod compose;
+mod control;
 mod dispatcher;
 mod error_queue;
 mod failing;
 mod gate;
+mod gates;
 mod known;
 mod locks;
 mod manifest;
 mod marks;
+mod preparing;
 mod probing;
 mod process;
 mod registry;
@@ -30,7 +34,10 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 pub use builder::EndpointBuilder;
+pub use gates::Breakers;
 pub use session::{Batch, Session};
 pub use settings::Settings;
 pub use stats::Stats;
@@ -90,7 +97,7 @@ impl Endpoint {
         } else {
             let open = shared
                 .transport
-                .receiver(&shared.name, builder::receiver_options(shared));
+                .receiver(&shared.name, preparing::receiver_options(shared));
             let opened = within(&*shared.clock, shared.settings.call_limit, open).await;
             let opened = opened.ok_or_else(|| {
                 EndpointError::new(
@@ -119,6 +126,12 @@ impl Monitor {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.read()
+    }
+
+    /// What the circuit breakers do, from now on.
+    #[must_use]
+    pub fn breakers(&self) -> watch::Receiver<Breakers> {
+        self.shared.gates.watch()
     }
 
     /// Committed messages that are not yet at the broker, as far as this process knows.

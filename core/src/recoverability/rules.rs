@@ -177,15 +177,19 @@ impl Rules {
             .push(Arc::new(move |error| error.cause::<E>().map(&class)));
     }
 
+    /// The class that an error has here.
+    pub(crate) fn class_of(&self, error: &HandlerError) -> ErrorClass {
+        let known = || self.classes.iter().find_map(|class| class(error));
+        match error.class() {
+            ErrorClass::Unexpected => known().unwrap_or(ErrorClass::Unexpected),
+            chosen => chosen,
+        }
+    }
+
     /// The error with the class that it has here.
     pub(crate) fn classified(&self, error: HandlerError) -> HandlerError {
-        if error.class() != ErrorClass::Unexpected {
-            return error;
-        }
-        match self.classes.iter().find_map(|class| class(&error)) {
-            Some(class) => error.with_class(class),
-            None => error,
-        }
+        let class = self.class_of(&error);
+        error.with_class(class)
     }
 
     /// How long after its first failure a message can still be retried by any of the rules.
