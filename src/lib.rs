@@ -47,8 +47,8 @@
 //!   and stores. It belongs into `dev-dependencies`: it lets the simulation end processes within the runtime.
 
 pub use longhaul_core::{
-    Command, Event, Message, address, clock, codec, endpoint, envelope, handler, headers, ids, limits,
-    message, outbound, pipeline, reason, recoverability, stateful, store, transport,
+    Command, Event, Message, address, clock, codec, control, endpoint, envelope, handler, headers, ids,
+    limits, message, outbound, pipeline, reason, recoverability, stateful, store, transport,
 };
 pub use longhaul_core::{endpoint::EndpointError as Error, signals::stop_signal};
 pub use longhaul_sagas as sagas;
@@ -124,6 +124,8 @@ mod documents {
     #[cfg(feature = "host")]
     #[doc = include_str!("../docs/guide/host.md")]
     struct Host;
+    #[doc = include_str!("../docs/guide/failures.md")]
+    struct Failures;
 
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/guide/testing.md")]

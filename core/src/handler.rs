@@ -48,6 +48,12 @@ use crate::reason::Reason;
     note = "write `impl Handler<{M}> for {Self} {{ async fn handle(&self, message: {M}, ctx: &mut Context) -> HandlerResult {{ … }} }}`"
 )]
 pub trait Handler<M: Message>: Send + Sync + 'static {
+    /// The outside dependency that it calls, by any name: what `?` and [`HandlerError::transient`] tell of counts for the
+    /// circuit breaker of that name. While the breaker is open the message waits, and no attempt is counted.
+    fn depends_on(&self) -> Option<&str> {
+        None
+    }
+
     /// Handles one message.
     fn handle(&self, message: M, ctx: &mut Context) -> impl Future<Output = HandlerResult> + Send;
 }
@@ -202,7 +208,11 @@ pub struct HandlerError {
     reason: Reason,
     text: String,
     chain: Vec<String>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
+
+/// The most causes of an error that are looked at.
+const MOST_CAUSES: usize = 16;
 
 impl HandlerError {
     fn of(class: ErrorClass, reason: Reason, text: impl fmt::Display) -> Self {
@@ -211,6 +221,7 @@ impl HandlerError {
             reason,
             text: text.to_string(),
             chain: Vec::new(),
+            source: None,
         }
     }
 
@@ -246,6 +257,27 @@ impl HandlerError {
         self
     }
 
+    /// With another class: `HandlerError::from(error).with_class(ErrorClass::Transient)` keeps the error and its causes.
+    #[must_use]
+    pub const fn with_class(mut self, class: ErrorClass) -> Self {
+        self.class = class;
+        self
+    }
+
+    fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// The `E` that it came of by `?`: the error itself or one of its causes.
+    #[must_use]
+    pub fn cause<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        let first: &(dyn std::error::Error + 'static) = self.source.as_deref()?;
+        std::iter::successors(Some(first), |cause| cause.source())
+            .take(MOST_CAUSES)
+            .find_map(|cause| cause.downcast_ref())
+    }
+
     /// What it means for the next attempt.
     #[must_use]
     pub const fn class(&self) -> ErrorClass {
@@ -267,7 +299,6 @@ impl HandlerError {
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        const MOST_CAUSES: usize = 16;
         let first = error.source();
         let chain = std::iter::successors(first, |cause| cause.source())
             .take(MOST_CAUSES)
@@ -275,8 +306,9 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
         let chain = chain.collect();
         Self {
             chain,
-            ..Self::unexpected(error)
+            ..Self::unexpected(&error)
         }
+        .with_source(error)
     }
 }
 

@@ -42,6 +42,8 @@ pub const ATTEMPTS: &str = "longhaul.attempts";
 pub const FIRST_FAILURE: &str = "longhaul.first-failure";
 /// How many of the copies before this one were made because nothing took the message yet, and not because it failed.
 pub const PUT_OFF: &str = "longhaul.put-off";
+/// How many of the copies before this one were made because a breaker or a limit held it up, and not because it failed.
+pub const DEFERRED: &str = "longhaul.deferred";
 /// The id of the pending row that an alarm belongs to.
 pub const TIMEOUT_ID: &str = "longhaul.timeout-id";
 /// The token that the row must still have.
@@ -76,12 +78,13 @@ pub const ERROR_HOST: &str = "longhaul.error.host";
 
 /// What the runtime adds to a message that was sent within its limits: retries, timeouts, the error queue and replays.
 /// These don't count towards [`crate::limits::Limits::headers`].
-pub(crate) const ADDED: [&str; 18] = [
+pub(crate) const ADDED: [&str; 19] = [
     GENERATION,
     REPLAY,
     ATTEMPTS,
     FIRST_FAILURE,
     PUT_OFF,
+    DEFERRED,
     TIMEOUT_ID,
     TIMEOUT_TOKEN,
     DUE,

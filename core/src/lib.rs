@@ -18,6 +18,7 @@ extern crate self as longhaul_core;
 pub mod address;
 pub mod clock;
 pub mod codec;
+pub mod control;
 pub mod endpoint;
 pub mod envelope;
 pub mod handler;

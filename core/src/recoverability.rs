@@ -1,6 +1,18 @@
 //! What happens after a failure: a pure function from the failure and the policy to a decision.
+//!
+//! [`RetryPolicy`] says how often and when; [`Rules`] say which policy counts for which message and which error.
+//! A [`Breaker`] and a [`Limit`] say when a message waits instead, at no cost to it.
+
+mod breaker;
+mod limit;
+mod rules;
 
 use std::time::Duration;
+
+pub use breaker::{Breaker, BreakerPolicy, BreakerState, Entry, Outcome, Permission};
+pub(crate) use limit::Limiter;
+pub use limit::{Limit, Rate};
+pub use rules::{Rule, Rules};
 
 use crate::handler::ErrorClass;
 
@@ -11,7 +23,7 @@ use crate::handler::ErrorClass;
 /// use longhaul_core::handler::ErrorClass;
 /// use std::time::Duration;
 ///
-/// let failure = Failure { class: ErrorClass::Transient, immediate: 1, delayed: 0, age: Duration::ZERO };
+/// let failure = Failure { immediate: 1, ..Failure::of(ErrorClass::Transient) };
 /// assert_eq!(RetryPolicy::machine().decide(&failure, 0), Decision::RetryNow);
 /// assert_eq!(RetryPolicy::none().decide(&failure, 0), Decision::ErrorQueue);
 /// ```
@@ -123,6 +135,22 @@ pub struct Failure {
     pub delayed: u32,
     /// How long ago it failed first.
     pub age: Duration,
+    /// How long ago the message was due or sent, whichever is later; zero where it does not say.
+    pub message_age: Duration,
+}
+
+impl Failure {
+    /// A failure of this class, with nothing behind it.
+    #[must_use]
+    pub const fn of(class: ErrorClass) -> Self {
+        Self {
+            class,
+            immediate: 0,
+            delayed: 0,
+            age: Duration::ZERO,
+            message_age: Duration::ZERO,
+        }
+    }
 }
 
 /// What to do after a failure.
@@ -134,80 +162,9 @@ pub enum Decision {
     RetryAfter(Duration),
     /// Set aside for people.
     ErrorQueue,
+    /// Forgotten, because a [`Rule`] says so in as many words.
+    Discard,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failure(immediate: u32, delayed: u32) -> Failure {
-        Failure {
-            class: ErrorClass::Transient,
-            immediate,
-            delayed,
-            age: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn when_immediate_retries_are_used_up_the_delay_doubles_to_its_bound() {
-        let policy = RetryPolicy {
-            jitter: false,
-            ..RetryPolicy::machine()
-        };
-        assert_eq!(policy.decide(&failure(5, 0), 0), Decision::RetryNow);
-        for (round, seconds) in [
-            (0, 10),
-            (1, 20),
-            (2, 40),
-            (8, 2560),
-            (9, 3600),
-            (40, 3600),
-            (u32::MAX - 1, 3600),
-        ] {
-            let decision = policy.decide(&failure(6, round), 0);
-            assert_eq!(
-                decision,
-                Decision::RetryAfter(Duration::from_secs(seconds)),
-                "round {round}"
-            );
-        }
-    }
-
-    #[test]
-    fn when_there_is_jitter_the_delay_lies_between_zero_and_its_bound() {
-        let policy = RetryPolicy::machine();
-        assert_eq!(
-            policy.decide(&failure(6, 0), 0),
-            Decision::RetryAfter(Duration::ZERO)
-        );
-        assert_eq!(
-            policy.decide(&failure(6, 0), 1 << 63),
-            Decision::RetryAfter(Duration::from_secs(5))
-        );
-        let Decision::RetryAfter(most) = policy.decide(&failure(6, 0), u64::MAX) else {
-            panic!("a delay")
-        };
-        assert!(most <= Duration::from_secs(10));
-    }
-
-    #[test]
-    fn when_a_day_has_passed_since_the_first_failure_it_is_given_up() {
-        let old = Failure {
-            age: Duration::from_secs(24 * 3600),
-            ..failure(6, 3)
-        };
-        assert_eq!(RetryPolicy::machine().decide(&old, 0), Decision::ErrorQueue);
-    }
-
-    #[test]
-    fn when_trying_again_cannot_help_it_goes_straight_to_the_error_queue() {
-        for class in [ErrorClass::Permanent, ErrorClass::Unreadable] {
-            let failure = Failure {
-                class,
-                ..failure(1, 0)
-            };
-            assert_eq!(RetryPolicy::machine().decide(&failure, 0), Decision::ErrorQueue);
-        }
-    }
-}
+mod tests;

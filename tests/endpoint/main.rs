@@ -2,15 +2,19 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod breakers;
 mod fast_clock;
 mod faults;
 mod hostile;
 mod inbox;
+mod limits;
 mod lines;
+mod outage;
 mod outbox;
 mod races;
 mod reading;
 mod retries;
+mod rules;
 mod setup;
 mod timeouts;
 mod world;

@@ -133,7 +133,7 @@ pub(crate) fn read<'a>(
         let ticket = has_id.then(|| shared.locks.reserve(locks(&[], &envelope)));
         Box::new(Rejected {
             envelope,
-            error,
+            error: shared.settings.rules.classified(error),
             ticket,
         })
     };

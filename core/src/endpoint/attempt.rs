@@ -11,8 +11,10 @@ use crate::endpoint::arrival::Ready;
 use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::dispatcher::send_rows_and_wait;
 use crate::endpoint::failing::{self, guarded};
+use crate::endpoint::gates::Admitted;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
+use crate::endpoint::process::Progress;
 use crate::endpoint::shared::Shared;
 use crate::handler::{HandlerError, HandlerResult, Received};
 use crate::outbound::Outbound;
@@ -36,27 +38,26 @@ pub(crate) enum Attempt {
     Absent,
 }
 
-/// Tries once to handle the message; `kept` holds what its handlers have returned already.
+/// Tries once to handle the message; what its handlers have returned already is not run again.
 pub(crate) async fn attempt(
     shared: &Arc<Shared>,
     store: &dyn Store,
     ready: &Ready<'_>,
     loaded: &Loaded,
     known: &Known,
-    kept: &mut Vec<Outbound>,
+    progress: &mut Progress,
+    admitted: &mut Admitted<'_>,
 ) -> Attempt {
     let received = Arc::new(Received {
-        attempt: known.attempts.saturating_add(1),
+        attempt: known.and_failed(progress.failed).attempts.saturating_add(1),
         last_chance: known.put_off >= shared.settings.not_yet_rounds,
         now: shared.clock.now(),
         ..ready.received.clone()
     });
+    let kept = &mut progress.kept;
+    // A conflict runs what is pure again, but never what an async handler has already done.
     if kept.len() < ready.takers.handlers.len() {
-        // A conflict runs what is pure again, but never what an async handler has already done.
-        pass!(shared, Before RunHandlers);
-        let ran = run_handlers(shared, ready, &received).await;
-        pass!(shared, After RunHandlers);
-        match ran {
+        match run_handlers(shared, ready, &received, admitted).await {
             Ok(outbounds) => *kept = outbounds,
             Err(error) => return Attempt::Failed(error),
         }
@@ -203,30 +204,38 @@ pub(crate) async fn run_handlers(
     shared: &Shared,
     ready: &Ready<'_>,
     received: &Arc<Received>,
+    admitted: &mut Admitted<'_>,
 ) -> HandlerResult<Vec<Outbound>> {
-    let ran = run_each(shared, ready, received);
-    ran.instrument(tracing::debug_span!("handle")).await
+    pass!(shared, Before RunHandlers);
+    let ran = run_each(shared, ready, received, admitted);
+    let ran = ran.instrument(tracing::debug_span!("handle")).await;
+    pass!(shared, After RunHandlers);
+    ran
 }
 
 async fn run_each(
     shared: &Shared,
     ready: &Ready<'_>,
     received: &Arc<Received>,
+    admitted: &mut Admitted<'_>,
 ) -> HandlerResult<Vec<Outbound>> {
     let mut outbounds = Vec::with_capacity(ready.takers.handlers.len());
     for registered in &ready.takers.handlers {
         let outbound = outbound(shared, received, Arc::clone(&registered.name));
         let run = AssertUnwindSafe(registered.handler.handle(Arc::clone(received), outbound)).catch_unwind();
         let limit = shared.settings.handler_limit;
-        outbounds.push(match within(&*shared.clock, limit, run).await {
-            Some(Ok(result)) => result?,
-            Some(Err(panic)) => return Err(failing::panicked("the handler", panic.as_ref())),
-            None => {
-                return Err(HandlerError::transient(format!(
-                    "handle the message within {limit:?}, the limit of a handler"
-                )));
-            }
-        });
+        let result = match within(&*shared.clock, limit, run).await {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => Err(failing::panicked("the handler", panic.as_ref())),
+            None => Err(HandlerError::transient(format!(
+                "handle the message within {limit:?}, the limit of a handler"
+            ))),
+        };
+        if let Some(destination) = &registered.destination {
+            let outcome = failing::called(shared, &result, received.attempt == 1);
+            admitted.called(destination, outcome);
+        }
+        outbounds.push(result?);
     }
     Ok(outbounds)
 }

@@ -11,21 +11,24 @@ use tokio::sync::Semaphore;
 use crate::address::Address;
 use crate::clock::{Clock, SystemClock, within};
 use crate::codec::{Codec, JsonCodec};
-use crate::endpoint::manifest;
+use crate::control::ChangeLimit;
+use crate::endpoint::control::{self, LimitControl, LimitMemory};
+use crate::endpoint::gates::Gates;
+use crate::endpoint::preparing;
 use crate::endpoint::probing::pass;
 use crate::endpoint::registry::Registry;
-use crate::endpoint::settings::{Settings, Waits};
+use crate::endpoint::settings::{self, Settings, Waits};
 use crate::endpoint::shared::Shared;
-use crate::endpoint::{Endpoint, EndpointError, EndpointErrorKind};
-use crate::handler::Handler;
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::handler::{ErrorClass, Handler};
 use crate::ids::{Randomness, SystemRandomness};
 use crate::limits::Limits;
 use crate::message::{Command, Message};
 use crate::pipeline::PipelineStep;
-use crate::recoverability::RetryPolicy;
+use crate::recoverability::{BreakerPolicy, Limit, RetryPolicy, Rule};
 use crate::stateful::StatefulHandler;
-use crate::store::{Persistence, Store};
-use crate::transport::{Declare, ReceiverOptions, Subscription, Topology, Transport};
+use crate::store::Persistence;
+use crate::transport::{Declare, Transport};
 
 /// Puts an endpoint together. `build` reports all faults at once, each with the line that mends it.
 #[must_use = "nothing happens before `build` or `run_until`"]
@@ -41,6 +44,9 @@ pub struct EndpointBuilder {
     routes: BTreeMap<String, String>,
     steps: Vec<Arc<dyn PipelineStep>>,
     registry: Registry,
+    breakers: BTreeMap<String, BreakerPolicy>,
+    limits: BTreeMap<&'static str, Limit>,
+    has_adjustable_limits: bool,
     settings: Settings,
     faults: Vec<String>,
     #[cfg(feature = "simulation")]
@@ -70,6 +76,9 @@ impl EndpointBuilder {
             routes: BTreeMap::new(),
             steps: Vec::new(),
             registry: Registry::default(),
+            breakers: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            has_adjustable_limits: false,
             settings: Settings::default(),
             faults: Vec::new(),
             #[cfg(feature = "simulation")]
@@ -176,6 +185,39 @@ impl EndpointBuilder {
         self.settings(|settings| settings.retries = retries)
     }
 
+    /// Adds a rule for failures of one message type or one kind of error. The first rule that fits counts; what none fits
+    /// goes by [`EndpointBuilder::retries`].
+    pub fn recover(self, rule: Rule) -> Self {
+        self.settings(|settings| settings.rules.add(rule))
+    }
+
+    /// Errors that came of an `E` by `?`, in a handler, are of the class that `class` says, and not unexpected.
+    pub fn classify<E: std::error::Error + 'static>(
+        self,
+        class: impl Fn(&E) -> ErrorClass + Send + Sync + 'static,
+    ) -> Self {
+        self.settings(|settings| settings.rules.classify(class))
+    }
+
+    /// When the circuit breaker of a destination opens that handlers name with [`Handler::depends_on`].
+    pub fn breaker(mut self, destination: impl Into<String>, policy: BreakerPolicy) -> Self {
+        self.breakers.insert(destination.into(), policy);
+        self
+    }
+
+    /// How much of the messages of type `M` is handled at once, and in a while; the rest waits, at no cost to it.
+    pub fn limit<M: Message>(mut self, limit: Limit) -> Self {
+        self.limits.insert(M::NAME, limit);
+        self
+    }
+
+    /// Takes [`ChangeLimit`], which changes a limit that was set with [`EndpointBuilder::limit`] while the endpoint runs.
+    /// Whoever may send to its queue may send that.
+    pub fn adjustable_limits(mut self) -> Self {
+        self.has_adjustable_limits = true;
+        self
+    }
+
     /// The most messages handled at once.
     pub fn concurrency(self, most: usize) -> Self {
         self.settings(|settings| settings.concurrency = most)
@@ -237,11 +279,23 @@ impl EndpointBuilder {
         let codec =
             codec.unwrap_or_else(|| Arc::new(JsonCodec::with_max_depth(self.settings.limits.json_depth)));
         let waits = Waits::on(&*self.clock);
+        let gates = Arc::new(self.gates());
+        let adjustable: Vec<&'static str> = self.adjustable().collect();
+        if self.has_adjustable_limits {
+            let control = LimitControl {
+                gates: Arc::clone(&gates),
+                clock: Arc::clone(&self.clock),
+            };
+            self.registry.add_handler::<ChangeLimit>(control, true);
+            if store.is_some() {
+                self.registry.add_stateful(LimitMemory);
+            }
+        }
         let permits = Semaphore::new(self.settings.concurrency.min(Semaphore::MAX_PERMITS));
         let shared = Arc::new(Shared {
             name,
             error_queue,
-            host: self.host.take().unwrap_or_else(host_name),
+            host: self.host.take().unwrap_or_else(preparing::host_name),
             transport,
             store,
             codec,
@@ -253,6 +307,7 @@ impl EndpointBuilder {
             settings: self.settings,
             waits,
             locks: super::locks::KeyedLocks::default(),
+            gates,
             permits,
             queue: super::dispatcher::DispatchQueue::default(),
             marks: super::marks::Marks::default(),
@@ -266,7 +321,8 @@ impl EndpointBuilder {
             #[cfg(feature = "simulation")]
             probing: self.probing,
         });
-        prepare(&shared).await?;
+        preparing::prepare(&shared).await?;
+        control::load(&shared, &adjustable).await?;
         Ok(Endpoint::new(shared))
     }
 
@@ -276,6 +332,30 @@ impl EndpointBuilder {
     /// See [`EndpointBuilder::build`] and [`Endpoint::run_until`].
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), EndpointError> {
         self.build().await?.run_until(stop).await
+    }
+
+    fn adjustable(&self) -> impl Iterator<Item = &'static str> {
+        let names = self.limits.keys().copied();
+        names.filter(|_| self.has_adjustable_limits)
+    }
+
+    fn gates(&self) -> Gates {
+        let real = |time| settings::on(&*self.clock, time);
+        let policy = |policy: BreakerPolicy| BreakerPolicy {
+            probe_delay: real(policy.probe_delay),
+            ..policy
+        };
+        let default = self.settings.breaker;
+        let destinations = self.registry.destinations().filter_map(|name| {
+            let own = self.breakers.get(&**name).copied();
+            Some((Arc::clone(name), policy(own.or(default)?)))
+        });
+        let taken = usize::from(self.settings.prefetch).max(self.settings.concurrency);
+        let gates = Gates::new(default.map(policy), destinations, taken.div_ceil(2));
+        for (name, limit) in &self.limits {
+            gates.limit(&Arc::from(*name), *limit, real);
+        }
+        gates
     }
 
     fn check(&mut self) -> (Option<Address>, Option<Address>, BTreeMap<String, Address>) {
@@ -301,6 +381,7 @@ impl EndpointBuilder {
         }
         faults.append(&mut self.registry.faults);
         faults.extend(self.settings.faults());
+        faults.extend(self.faults_of_gates());
         if self.persistence.is_none() {
             if self.registry.has_stateful() {
                 faults.push(String::from(
@@ -320,87 +401,26 @@ impl EndpointBuilder {
     }
 }
 
-/// Prepares the broker, and brings the subscriptions in line with the last start's.
-async fn prepare(shared: &Shared) -> Result<(), EndpointError> {
-    let wanted: Vec<Subscription> = shared
-        .registry
-        .events()
-        .map(|event| Subscription {
-            event: event.to_owned(),
-            queue: shared.name.clone(),
-        })
-        .collect();
-    let had = manifest::load(shared).await?;
-    let retired: Vec<Subscription> = had
-        .subscriptions
-        .iter()
-        .filter(|had| !wanted.contains(had))
-        .cloned()
-        .collect();
-    let consumes = !shared.registry.is_empty();
-    let topology = Topology {
-        queues: if consumes {
-            vec![shared.name.clone()]
-        } else {
-            Vec::new()
-        },
-        error_queues: if consumes {
-            vec![shared.error_queue.clone()]
-        } else {
-            Vec::new()
-        },
-        subscriptions: wanted.clone(),
-        retired: retired.clone(),
-        delays: true,
-    };
-    let prepare = shared.transport.prepare(&topology, shared.settings.declare);
-    // Declaring a whole topology is many calls.
-    let limit = shared.settings.call_limit * 4;
-    pass!(shared, Before Prepare);
-    let prepared = within(&*shared.clock, limit, prepare).await;
-    pass!(shared, After Prepare);
-    let prepared = prepared.ok_or_else(|| {
-        EndpointError::new(
-            EndpointErrorKind::Transport,
-            "prepare the broker: it did not answer in time",
-        )
-    })?;
-    prepared.map_err(|error| EndpointError::new(EndpointErrorKind::Transport, error.to_string()))?;
-    let is_declared = shared.settings.declare == Declare::Declare;
-    for gone in &retired {
-        let (event, queue) = (&gone.event, &gone.queue);
-        if is_declared {
-            tracing::info!(%event, "no longer subscribed to");
-        } else {
-            tracing::warn!(
-                %event, %queue,
-                "the queue is still subscribed to an event that nothing handles: remove the subscription, or start once with `Declare::Declare`"
-            );
+impl EndpointBuilder {
+    fn faults_of_gates(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (name, limit) in &self.limits {
+            if let Some(fault) = limit.fault() {
+                faults.push(format!("the limit of {name} can't be kept: {fault}"));
+            }
+            if self.registry.get(name).is_none() {
+                faults.push(format!(
+                    "there is a limit for {name}, which nothing handles: add `.handler::<…>(…)`, or take the limit out"
+                ));
+            }
         }
+        for name in self.breakers.keys() {
+            if !self.registry.destinations().any(|known| **known == **name) {
+                faults.push(format!(
+                    "there is a circuit breaker for {name:?}, which no handler names: let one say so with `depends_on`"
+                ));
+            }
+        }
+        faults
     }
-    // What nobody has removed must not be forgotten.
-    let kept = if is_declared { Vec::new() } else { retired };
-    let bound = wanted.into_iter().chain(kept).collect();
-    manifest::save(shared, had, bound).await
-}
-
-/// How the endpoint consumes its queue: alone, where its store belongs to one process.
-pub(crate) fn receiver_options(shared: &Shared) -> ReceiverOptions {
-    let exclusive = shared
-        .store
-        .as_deref()
-        .is_some_and(|store: &dyn Store| !store.is_shared());
-    ReceiverOptions {
-        prefetch: shared.settings.prefetch,
-        exclusive,
-    }
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .or_else(|| std::env::var("HOSTNAME").ok());
-    name.map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| String::from("unknown"))
 }

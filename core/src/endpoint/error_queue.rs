@@ -83,6 +83,7 @@ pub(crate) async fn to_error_queue(
     for ours in [
         headers::GENERATION,
         headers::PUT_OFF,
+        headers::DEFERRED,
         headers::ATTEMPTS,
         headers::FIRST_FAILURE,
         headers::REPLAY,

@@ -18,7 +18,7 @@ use crate::handler::{ErrorClass, HandlerError, HandlerResult};
 use crate::headers;
 use crate::ids::derived_message_id;
 use crate::reason::Reason;
-use crate::recoverability::{Decision, Failure};
+use crate::recoverability::{Decision, Failure, Outcome};
 use crate::store::{
     InboxChange, InboxState, Loaded, PendingChange, PendingKind, PendingRow, Store, UnitOfWork,
 };
@@ -50,8 +50,7 @@ pub(crate) fn too_old(shared: &Shared, ready: &Ready<'_>, loaded: &Loaded) -> Op
         // A person has decided.
         return None;
     }
-    let due = ready.envelope().due().ok().flatten();
-    let since = due.max(ready.envelope().time_sent())?;
+    let since = since(ready.envelope())?;
     let age = shared.clock.now().since(since);
     (age > shared.settings.retention).then(|| {
         let text = format!(
@@ -64,6 +63,25 @@ pub(crate) fn too_old(shared: &Shared, ready: &Ready<'_>, loaded: &Loaded) -> Op
     })
 }
 
+/// What a failure says about what is behind a breaker: nothing, where it is the message's own, or business as usual.
+pub(crate) const fn outcome(class: ErrorClass, is_first: bool) -> Outcome {
+    match class {
+        ErrorClass::Transient | ErrorClass::Unexpected => Outcome::Failed { is_news: is_first },
+        ErrorClass::Expected | ErrorClass::Permanent | ErrorClass::Unreadable => Outcome::Unrelated,
+    }
+}
+
+/// What the call of a destination has come to. That a failure will pass is said of the destination, each time.
+pub(crate) fn called<T>(shared: &Shared, result: &HandlerResult<T>, is_first: bool) -> Outcome {
+    match result
+        .as_ref()
+        .map_err(|error| shared.settings.rules.class_of(error))
+    {
+        Ok(_) => Outcome::Succeeded,
+        Err(class) => outcome(class, is_first || class == ErrorClass::Transient),
+    }
+}
+
 /// Does what follows from a failed attempt, the `immediate`th of this round; `None`: try again, now.
 pub(crate) async fn fail(
     shared: &Shared,
@@ -72,7 +90,13 @@ pub(crate) async fn fail(
     immediate: u32,
     error: &HandlerError,
 ) -> Option<Ending> {
-    let decision = decide(shared, original, known, immediate, error);
+    // Without a store there is nothing but what the message says, and that begins with a failure.
+    let known = if shared.store.is_some() {
+        known.of_failure()
+    } else {
+        *known
+    };
+    let decision = decide(shared, original, &known, immediate, error);
     let known = known.and_failed(immediate);
     Some(match (decision, shared.store.as_deref()) {
         (Decision::RetryNow, _) => return None,
@@ -81,8 +105,17 @@ pub(crate) async fn fail(
             tracing::debug!(id = %original.id(), ?delay, %error, "retrying later");
             schedule(shared, store, original, &known, delay).await
         }
-        (Decision::RetryAfter(delay), None) => retry_later_storeless(shared, original, &known, delay).await,
+        (Decision::RetryAfter(delay), None) => {
+            shared.counters.delayed_retries.one();
+            let since = known.since.unwrap_or(shared.clock.now());
+            let known = Known {
+                since: Some(since),
+                ..known
+            };
+            send_later(shared, original, &known, delay).await
+        }
         (Decision::ErrorQueue, _) => error_queue::give_up(shared, original, &known, error).await,
+        (Decision::Discard, store) => discard(shared, store, original, &known, error).await,
     })
 }
 
@@ -95,27 +128,23 @@ fn decide(
     error: &HandlerError,
 ) -> Decision {
     shared.counters.failures.one();
-    let age = known
-        .since
-        .map_or(Duration::ZERO, |since| shared.clock.now().since(since));
-    // Without a store there is no generation: the attempts stand for the rounds.
-    let per_round = shared.settings.retries.immediate.saturating_add(1);
-    let delayed = if shared.store.is_some() {
-        known.generation - known.put_off
-    } else {
-        known.attempts / per_round
-    };
-    let failure = Failure {
-        class: error.class(),
-        immediate,
-        delayed,
-        age,
-    };
-    let decision = shared
-        .settings
-        .retries
-        .decide(&failure, shared.randomness.next_u64());
+    let now = shared.clock.now();
     let (id, message) = (original.id(), original.type_name);
+    let (rules, policy) = (&shared.settings.rules, &shared.settings.retries);
+    let mut failure = Failure {
+        immediate,
+        age: known.age(now),
+        message_age: since(original.envelope).map_or(Duration::ZERO, |since| now.since(since)),
+        ..Failure::of(error.class())
+    };
+    failure.delayed = if shared.store.is_some() {
+        known.delayed()
+    } else {
+        // There is no generation: the attempts stand for the rounds.
+        let policy = rules.policy(policy, message, error, &failure);
+        known.attempts / policy.immediate.saturating_add(1)
+    };
+    let decision = rules.decide(policy, message, error, &failure, shared.randomness.next_u64());
     match error.class() {
         ErrorClass::Expected => shared.counters.expected_failures.one(),
         ErrorClass::Unexpected => shared.counters.unexpected_failures.one(),
@@ -130,6 +159,51 @@ fn decide(
         }
     }
     decision
+}
+
+/// When it was due or sent, whichever is later.
+fn since(envelope: &Envelope) -> Option<Timestamp> {
+    envelope.due().ok().flatten().max(envelope.time_sent())
+}
+
+/// Forgets a failed message, because a rule says so: to the inbox it is done.
+async fn discard(
+    shared: &Shared,
+    store: Option<&dyn Store>,
+    original: &Original<'_>,
+    known: &Known,
+    error: &HandlerError,
+) -> Ending {
+    let (id, message) = (original.id(), original.type_name);
+    let work = UnitOfWork {
+        inbox: vec![InboxChange {
+            id: id.clone(),
+            expected: known.state,
+            next: Some(InboxState::Done),
+            at: shared.clock.now(),
+        }],
+        pending: original
+            .row
+            .clone()
+            .map(PendingChange::Cancel)
+            .into_iter()
+            .collect(),
+        ..UnitOfWork::default()
+    };
+    pass!(shared, Before NoteFailed);
+    let noted = match store {
+        Some(store) => shared.commit(store, work).await,
+        None => Ok(()),
+    };
+    pass!(shared, After NoteFailed);
+    if let Err(error) = noted {
+        tracing::warn!(%id, %error, "could not note that a message is discarded; it is given back");
+        return Ending::GiveBack;
+    }
+    shared.begun.forget(id);
+    shared.counters.discarded.one();
+    tracing::info!(%id, message, attempts = known.attempts, %error, "discarded, as a rule says");
+    Ending::Settled
 }
 
 /// Puts a message off that nothing takes yet; at last it goes to the error queue.
@@ -161,7 +235,7 @@ pub(crate) async fn put_off(
 }
 
 /// Schedules another attempt in one commit with the attempts made.
-async fn schedule(
+pub(crate) async fn schedule(
     shared: &Shared,
     store: &dyn Store,
     original: &Original<'_>,
@@ -169,7 +243,10 @@ async fn schedule(
     delay: Duration,
 ) -> Ending {
     let now = shared.clock.now();
-    let generation = known.generation.saturating_add(1);
+    let known = Known {
+        generation: known.generation.saturating_add(1),
+        ..*known
+    };
     let next = if mutated!(AttemptsForgotten) {
         InboxState::Scheduled {
             generation: 0,
@@ -178,13 +255,12 @@ async fn schedule(
         }
     } else {
         InboxState::Scheduled {
-            generation,
+            generation: known.generation,
             attempts: known.attempts,
             since: known.since.unwrap_or(now),
         }
     };
-    let row = copy(shared, original.envelope, now, delay, generation, known.put_off);
-    let mut row = [row];
+    let mut row = [copy(shared, original.envelope, now, delay, &known)];
     let entries = compose::entries(shared, now, &mut row);
     let mut work = UnitOfWork::default();
     work.inbox.push(InboxChange {
@@ -211,23 +287,21 @@ async fn schedule(
     }
 }
 
-/// The same message again, later, as the given generation.
-fn copy(
-    shared: &Shared,
-    envelope: &Envelope,
-    now: Timestamp,
-    delay: Duration,
-    generation: u32,
-    put_off: u32,
-) -> PendingRow {
+/// The same message again, later, as the generation that is known.
+fn copy(shared: &Shared, envelope: &Envelope, now: Timestamp, delay: Duration, known: &Known) -> PendingRow {
     let mut envelope = envelope.clone();
-    envelope.headers.set(headers::GENERATION, generation.to_string());
-    envelope.headers.set(headers::PUT_OFF, put_off.to_string());
+    for (name, count) in [
+        (headers::GENERATION, known.generation),
+        (headers::PUT_OFF, known.put_off),
+        (headers::DEFERRED, known.deferred),
+    ] {
+        envelope.headers.set(name, count.to_string());
+    }
     envelope.headers.remove(headers::REPLAY);
     envelope.native = None;
     let due = now + delay;
     PendingRow {
-        id: derived_message_id(&["retry", envelope.id.as_str()], u64::from(generation)),
+        id: derived_message_id(&["retry", envelope.id.as_str()], u64::from(known.generation)),
         kind: PendingKind::Message,
         owner: None,
         name: String::from("retry"),
@@ -242,20 +316,24 @@ fn copy(
 }
 
 /// Sends a copy for another attempt, where there is no store to keep the attempts in.
-async fn retry_later_storeless(
+pub(crate) async fn send_later(
     shared: &Shared,
     original: &Original<'_>,
     known: &Known,
     delay: Duration,
 ) -> Ending {
-    shared.counters.delayed_retries.one();
     let mut envelope = original.envelope.clone();
     envelope.native = None;
-    let now = shared.clock.now();
-    let (attempts, since) = (known.attempts.to_string(), known.since.unwrap_or(now));
-    envelope.headers.set(headers::ATTEMPTS, attempts);
-    envelope.headers.set(headers::FIRST_FAILURE, since.to_string());
-    let due = Some(now + delay.min(shared.longest_delay()));
+    envelope
+        .headers
+        .set(headers::ATTEMPTS, known.attempts.to_string());
+    envelope
+        .headers
+        .set(headers::DEFERRED, known.deferred.to_string());
+    if let Some(since) = known.since {
+        envelope.headers.set(headers::FIRST_FAILURE, since.to_string());
+    }
+    let due = Some(shared.clock.now() + delay.min(shared.longest_delay()));
     let retry = Dispatch {
         envelope,
         to: Destination::Queue(shared.name.clone()),

@@ -1,5 +1,7 @@
 //! What is known of a message's earlier attempts.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::envelope::Envelope;
 use crate::headers;
@@ -14,6 +16,8 @@ pub(crate) struct Known {
     pub(crate) generation: u32,
     /// How many of these rounds it was only put off for, because nothing took it yet.
     pub(crate) put_off: u32,
+    /// How many of these rounds it was only held up for by a breaker or a limit.
+    pub(crate) deferred: u32,
     /// Attempts that failed.
     pub(crate) attempts: u32,
     /// When it failed first.
@@ -27,9 +31,28 @@ impl Known {
         let first_failure = envelope.headers.get(headers::FIRST_FAILURE);
         Self {
             attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            deferred: count(envelope, headers::DEFERRED),
             since: first_failure.and_then(|text| Timestamp::parse(text).ok()),
             ..Self::default()
         }
+    }
+
+    /// As it is seen by a failure: what was only put off has not failed yet, however long ago that began.
+    pub(crate) fn of_failure(self) -> Self {
+        Self {
+            since: self.since.filter(|_| self.attempts > 0),
+            ..self
+        }
+    }
+
+    /// The delayed rounds behind it that were made because it failed.
+    pub(crate) const fn delayed(&self) -> u32 {
+        self.generation - self.put_off - self.deferred
+    }
+
+    /// How long ago it failed first.
+    pub(crate) fn age(&self, now: Timestamp) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.since(since))
     }
 
     /// With as many more attempts that failed.
@@ -55,13 +78,17 @@ impl Known {
                     since,
                     ..
                 },
-            ) => Self {
-                state,
-                generation,
-                put_off: put_off(envelope).min(generation),
-                attempts,
-                since: Some(since),
-            },
+            ) => {
+                let put_off = count(envelope, headers::PUT_OFF).min(generation);
+                Self {
+                    state,
+                    generation,
+                    put_off,
+                    deferred: count(envelope, headers::DEFERRED).min(generation - put_off),
+                    attempts,
+                    since: Some(since),
+                }
+            }
             // A replay begins anew.
             Some(InboxState::Failed { .. } | InboxState::Done) | None => Self {
                 state,
@@ -71,7 +98,7 @@ impl Known {
     }
 }
 
-fn put_off(envelope: &Envelope) -> u32 {
-    let rounds = envelope.number(headers::PUT_OFF).unwrap_or(0);
+fn count(envelope: &Envelope, name: &str) -> u32 {
+    let rounds = envelope.number(name).unwrap_or(0);
     u32::try_from(rounds).unwrap_or(u32::MAX)
 }

@@ -1,19 +1,23 @@
 //! The endpoint: takes messages from one queue, handles them exactly once in effect, and sends what follows.
 
+mod admission;
 mod alarms;
 mod arrival;
 mod attempt;
 mod begun;
 mod builder;
 mod compose;
+mod control;
 mod dispatcher;
 mod error_queue;
 mod failing;
 mod gate;
+mod gates;
 mod known;
 mod locks;
 mod manifest;
 mod marks;
+mod preparing;
 mod probing;
 mod process;
 mod registry;
@@ -31,14 +35,15 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 pub use builder::EndpointBuilder;
+pub use gates::Breakers;
 pub use session::{Batch, Session};
 pub use settings::Settings;
 pub use stats::{Durations, Stats, Timings};
 
 use crate::address::EndpointName;
-use tokio::sync::watch;
-
 use crate::clock::within;
 use crate::store::{PendingKind, PendingRow, Sizes};
 use crate::transport::Health;
@@ -95,7 +100,7 @@ impl Endpoint {
         } else {
             let open = shared
                 .transport
-                .receiver(&shared.name, builder::receiver_options(shared));
+                .receiver(&shared.name, preparing::receiver_options(shared));
             let opened = within(&*shared.clock, shared.settings.call_limit, open).await;
             let opened = opened.ok_or_else(|| {
                 EndpointError::new(
@@ -181,6 +186,12 @@ impl Monitor {
             row.kind == PendingKind::Timeout && row.parked.is_none() && row.due.is_some_and(|due| due < now)
         };
         Ok(Some(rows?.iter().filter(is_overdue).count() as u64))
+    }
+
+    /// What the circuit breakers do, from now on.
+    #[must_use]
+    pub fn breakers(&self) -> watch::Receiver<Breakers> {
+        self.shared.gates.watch()
     }
 
     /// Committed messages that are not yet at the broker, as far as this process knows.

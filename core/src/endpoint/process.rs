@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
+use crate::endpoint::admission::{Admission, admit};
 use crate::endpoint::arrival::{self, Arrival, Ready, Rejected};
 use crate::endpoint::attempt::{Attempt, attempt};
 use crate::endpoint::begun::{mark_started, unmark};
 use crate::endpoint::error_queue::give_up;
 use crate::endpoint::failing;
 use crate::endpoint::gate::{Gate, alarm_that_does_not_count, gate, killed, look_up};
+use crate::endpoint::gates::Admitted;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::rejecting::reject;
 use crate::endpoint::settings::{CONFLICTS, RELEASE};
@@ -18,6 +21,7 @@ use crate::handler::HandlerError;
 use crate::ids::MessageId;
 use crate::outbound::Outbound;
 use crate::reason::Reason;
+use crate::recoverability::Outcome;
 use crate::store::{LoadRequest, Loaded, Store, StoreError, StoreErrorKind};
 use crate::transport::{Settled, Settlement};
 
@@ -112,70 +116,128 @@ async fn handle<'a>(
         read = arrival::read(shared, incoming, alone);
     };
     ready.ticket.ready().await;
-    // Nobody closes it: there is a permit sooner or later.
-    let _permit = shared.permits.acquire().await;
-    pass!(shared, After TakeTurn);
-    match shared.store.as_deref() {
-        Some(store) => with_store(shared, store, &ready).await,
-        None => storeless(shared, &ready).await,
+    let mut progress = Progress::default();
+    loop {
+        let mut admitted = match admit(shared, &ready).await {
+            Admission::Admitted(admitted) => admitted,
+            Admission::Ended(ending) => return ending,
+        };
+        // Nobody closes it: there is a permit sooner or later.
+        let _permit = shared.permits.acquire().await;
+        pass!(shared, After TakeTurn);
+        if !admitted.counts() {
+            // A breaker has opened while it waited.
+            continue;
+        }
+        let ended = match shared.store.as_deref() {
+            Some(store) => with_store(shared, store, &ready, &mut progress, &mut admitted).await,
+            None => storeless(shared, &ready, &mut progress, &mut admitted).await,
+        };
+        if let Some(ending) = ended {
+            return ending;
+        }
     }
 }
 
-async fn with_store(shared: &Arc<Shared>, store: &dyn Store, ready: &Ready<'_>) -> Ending {
-    let original = ready.original();
-    let mut conflicts = 0;
-    let mut immediate = 0;
-    let mut kept: Vec<Outbound> = Vec::new();
+/// What has become of one delivery of a message so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Lost races.
+    conflicts: u32,
+    /// Attempts that failed.
+    pub(crate) failed: u32,
+    /// When the first of them began.
+    pub(crate) since: Option<Timestamp>,
+    /// What its handlers have returned in this attempt.
+    pub(crate) kept: Vec<Outbound>,
+}
+
+/// Handles a message that was admitted; `None`: it must be admitted again for another attempt.
+async fn with_store(
+    shared: &Arc<Shared>,
+    store: &dyn Store,
+    ready: &Ready<'_>,
+    progress: &mut Progress,
+    admitted: &mut Admitted<'_>,
+) -> Option<Ending> {
     loop {
-        let loaded = match load(shared, store, ready).await {
-            Ok(loaded) => loaded,
-            Err(error) => return not_loaded(shared, store, ready, &error).await,
-        };
-        let mut known = match gate(shared, &original, loaded.inbox) {
-            Gate::Open(known) => {
-                // It is not handled, so that what an attempt wanted to send is not committed.
-                shared.unsent.forget(ready.id());
-                known
-            }
-            Gate::Duplicate => return duplicate(shared, ready.id()),
-            Gate::Killer(known) => return give_up(shared, &original, &known, &killed()).await,
-        };
-        if ready.is_alarm()
-            && let Some(ending) = alarm_that_does_not_count(shared, store, ready, &loaded).await
-        {
-            return ending;
+        let ended = one_attempt(shared, store, ready, progress, admitted).await;
+        if ended.is_some() || !admitted.may_go_on() {
+            return ended;
         }
-        if let Some(error) = failing::too_old(shared, ready, &loaded) {
-            return give_up(shared, &original, &known, &error).await;
+    }
+}
+
+/// One attempt to handle a message; `None`: another follows.
+async fn one_attempt(
+    shared: &Arc<Shared>,
+    store: &dyn Store,
+    ready: &Ready<'_>,
+    progress: &mut Progress,
+    admitted: &mut Admitted<'_>,
+) -> Option<Ending> {
+    let original = ready.original();
+    let loaded = match load(shared, store, ready).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            if !matches!(error.kind(), StoreErrorKind::Unreadable | StoreErrorKind::Refused) {
+                admitted.ended(Outcome::Failed { is_news: true });
+            }
+            return Some(not_loaded(shared, store, ready, &error).await);
         }
-        if ready.alone
-            && !shared.begun.is_ours(ready.id(), known.state)
-            && let Err(error) = mark_started(shared, store, ready.id(), &mut known).await
-        {
-            return stuck(shared, ready.id(), &error);
+    };
+    let mut known = match gate(shared, &original, loaded.inbox) {
+        Gate::Open(known) => {
+            // It is not handled, so that what an attempt wanted to send is not committed.
+            shared.unsent.forget(ready.id());
+            known
         }
-        match attempt(shared, store, ready, &loaded, &known, &mut kept).await {
-            Attempt::Committed => {
-                shared.begun.forget(ready.id());
-                return Ending::Settled;
+        Gate::Duplicate => return Some(duplicate(shared, ready.id())),
+        Gate::Killer(known) => return Some(give_up(shared, &original, &known, &killed()).await),
+    };
+    if ready.is_alarm()
+        && let Some(ending) = alarm_that_does_not_count(shared, store, ready, &loaded).await
+    {
+        return Some(ending);
+    }
+    if let Some(error) = failing::too_old(shared, ready, &loaded) {
+        return Some(give_up(shared, &original, &known, &error).await);
+    }
+    if ready.alone
+        && !shared.begun.is_ours(ready.id(), known.state)
+        && let Err(error) = mark_started(shared, store, ready.id(), &mut known).await
+    {
+        return Some(stuck(shared, ready.id(), &error));
+    }
+    match attempt(shared, store, ready, &loaded, &known, progress, admitted).await {
+        Attempt::Committed => {
+            admitted.ended(Outcome::Succeeded);
+            shared.begun.forget(ready.id());
+            Some(Ending::Settled)
+        }
+        Attempt::Again => {
+            shared.counters.conflicts.one();
+            progress.conflicts += 1;
+            if progress.conflicts < CONFLICTS {
+                return None;
             }
-            Attempt::Again => {
-                shared.counters.conflicts.one();
-                conflicts += 1;
-                if conflicts >= CONFLICTS {
-                    tracing::warn!(id = %ready.id(), "lost the race for the same state too often; trying later");
-                    return Ending::GiveBack;
-                }
-            }
-            Attempt::Stuck(error) => return stuck(shared, ready.id(), &error),
-            Attempt::Absent => return failing::put_off(shared, store, &original, &known).await,
-            Attempt::Failed(error) => {
-                immediate += 1;
-                kept.clear();
-                if let Some(ending) = failing::fail(shared, &original, &known, immediate, &error).await {
-                    return ending;
-                }
-            }
+            tracing::warn!(id = %ready.id(), "lost the race for the same state too often; trying later");
+            Some(Ending::GiveBack)
+        }
+        Attempt::Stuck(error) => {
+            admitted.ended(Outcome::Failed { is_news: true });
+            Some(stuck(shared, ready.id(), &error))
+        }
+        Attempt::Absent => Some(failing::put_off(shared, store, &original, &known).await),
+        Attempt::Failed(error) => {
+            let error = shared.settings.rules.classified(error);
+            admitted.ended(failing::outcome(
+                error.class(),
+                progress.failed == 0 && known.attempts == 0,
+            ));
+            progress.failed += 1;
+            progress.kept.clear();
+            failing::fail(shared, &original, &known, progress.failed, &error).await
         }
     }
 }

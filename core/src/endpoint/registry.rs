@@ -34,15 +34,28 @@ impl<M: Message, H: Handler<M>> AnyHandler for Typed<M, H> {
 pub(crate) struct Registered {
     pub(crate) name: Arc<str>,
     pub(crate) idempotent: bool,
+    /// What it calls outside.
+    pub(crate) destination: Option<Arc<str>>,
     pub(crate) handler: Box<dyn AnyHandler>,
 }
 
 /// What takes one type of message.
-#[derive(Default)]
 pub(crate) struct Takers {
+    /// The wire name of the type.
+    pub(crate) name: Arc<str>,
     pub(crate) kind: Option<MessageKind>,
     pub(crate) handlers: Vec<Registered>,
     pub(crate) stateful: Vec<Arc<dyn StatefulHandler>>,
+    /// What its handlers call outside, each once.
+    pub(crate) destinations: Vec<Arc<str>>,
+}
+
+impl std::fmt::Debug for Takers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Takers")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Takers {
@@ -72,12 +85,19 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn add_handler<M: Message>(&mut self, handler: impl Handler<M>, idempotent: bool) {
+        let destination: Option<Arc<str>> = handler.depends_on().map(Arc::from);
         let takers = self.takers(M::NAME, M::KIND);
+        if let Some(destination) = &destination
+            && !takers.destinations.contains(destination)
+        {
+            takers.destinations.push(Arc::clone(destination));
+        }
         let name = Arc::from(format!("{}#{}", M::NAME, takers.handlers.len()));
         let handler = Box::new(Typed(handler, std::marker::PhantomData));
         takers.handlers.push(Registered {
             name,
             idempotent,
+            destination,
             handler,
         });
     }
@@ -100,7 +120,13 @@ impl Registry {
     }
 
     fn takers(&mut self, type_name: &str, kind: MessageKind) -> &mut Takers {
-        let takers = self.types.entry(type_name.to_owned()).or_default();
+        let takers = self.types.entry(type_name.to_owned()).or_insert_with(|| Takers {
+            name: Arc::from(type_name),
+            kind: None,
+            handlers: Vec::new(),
+            stateful: Vec::new(),
+            destinations: Vec::new(),
+        });
         if takers.kind.is_some_and(|have| have != kind) {
             self.faults.push(format!(
                 "two types have the wire name {type_name:?} but are of different kinds: give one of them another `#[message(…)]`"
@@ -108,6 +134,11 @@ impl Registry {
         }
         takers.kind = Some(kind);
         takers
+    }
+
+    /// All that handlers call outside, each at least once.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.types.values().flat_map(|takers| &takers.destinations)
     }
 
     pub(crate) fn get(&self, type_name: &str) -> Option<&Takers> {

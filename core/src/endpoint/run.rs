@@ -92,8 +92,10 @@ impl Intake<'_> {
             if let Some(arrival) = suspicious.take_if(|_| in_flight.is_empty()) {
                 in_flight.push(begin(shared, arrival));
                 alone = true;
+                shared.gates.hurry(false);
             }
-            let room = suspicious.is_none() && !alone && in_flight.len() < most_taken;
+            let room =
+                suspicious.is_none() && !alone && in_flight.len() < most_taken && shared.gates.lets_in();
             let arrival = tokio::select! {
                 biased;
                 () = &mut stop => break End::Asked,
@@ -113,10 +115,12 @@ impl Intake<'_> {
             };
             if arrival.alone {
                 suspicious = Some(arrival);
+                shared.gates.hurry(!in_flight.is_empty());
             } else {
                 in_flight.push(begin(shared, arrival));
             }
         };
+        shared.gates.close();
         if matches!(end, End::Asked) {
             let rest = async { while in_flight.next().await.is_some() {} };
             if within(&*shared.clock, shared.settings.stop_limit, rest)

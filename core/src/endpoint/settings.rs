@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::limits::Limits;
-use crate::recoverability::RetryPolicy;
+use crate::recoverability::{BreakerPolicy, RetryPolicy, Rules};
 use crate::transport::Declare;
 
 /// Everything about an endpoint that can be set and is not code.
@@ -17,8 +17,13 @@ pub struct Settings {
     pub concurrency: usize,
     /// The most messages taken from the broker and not yet settled.
     pub prefetch: u16,
-    /// How failures are retried.
+    /// How failures are retried that no rule is for.
     pub retries: RetryPolicy,
+    /// What becomes of failures of certain messages and errors.
+    pub rules: Rules,
+    /// When the endpoint's circuit breakers open: its own, and those of destinations without a policy of their own.
+    /// `None`: never.
+    pub breaker: Option<BreakerPolicy>,
     /// How long message ids and finished things are remembered.
     pub retention: Duration,
     /// How often a message is put off that nothing takes yet: first after a second, then after twice as long each time.
@@ -51,6 +56,8 @@ impl Default for Settings {
             concurrency: 256,
             prefetch: 512,
             retries: RetryPolicy::machine(),
+            rules: Rules::new(),
+            breaker: Some(BreakerPolicy::default()),
             retention: Duration::from_secs(7 * 24 * 3600),
             not_yet_rounds: 5,
             grace: Duration::from_secs(5),
@@ -94,6 +101,12 @@ pub(crate) struct Waits {
     pub(crate) mark_delay: Duration,
     /// How long to wait before what failed outside is tried again.
     pub(crate) again: Duration,
+    /// The longest that a message waits in memory for a destination or a limit.
+    pub(crate) hold: Duration,
+    /// How long a message is put off at first that waits no longer.
+    pub(crate) defer: Duration,
+    /// The longest that it is put off at once.
+    pub(crate) longest_defer: Duration,
 }
 
 impl Waits {
@@ -104,12 +117,16 @@ impl Waits {
             lease: on(clock, Duration::from_secs(30)),
             mark_delay: on(clock, Duration::from_millis(50)),
             again: on(clock, RELEASE),
+            // Well below the half hour after which RabbitMQ takes messages back.
+            hold: on(clock, Duration::from_secs(300)),
+            defer: on(clock, Duration::from_secs(10)),
+            longest_defer: on(clock, Duration::from_secs(60)),
         }
     }
 }
 
 /// So much real time, on this clock.
-fn on(clock: &dyn Clock, real: Duration) -> Duration {
+pub(crate) fn on(clock: &dyn Clock, real: Duration) -> Duration {
     clock.of_real(real).min(FARTHEST)
 }
 
@@ -132,8 +149,8 @@ impl Settings {
 
     /// What can't work, each with the line that mends it.
     pub(crate) fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let horizon = self.retries.horizon();
+        let mut faults = self.rules.faults();
+        let horizon = self.retries.horizon().max(self.rules.horizon());
         if self.retention < horizon {
             faults.push(format!(
                 "message ids are remembered for {:?}, but a message may still be retried after {horizon:?}, and would then be \

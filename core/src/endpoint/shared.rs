@@ -14,6 +14,7 @@ use crate::endpoint::EndpointError;
 use crate::endpoint::alarms::Alarms;
 use crate::endpoint::begun::Begun;
 use crate::endpoint::dispatcher::DispatchQueue;
+use crate::endpoint::gates::Gates;
 use crate::endpoint::locks::KeyedLocks;
 use crate::endpoint::marks::Marks;
 use crate::endpoint::registry::Registry;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) steps: Vec<Arc<dyn PipelineStep>>,
     pub(crate) registry: Registry,
     pub(crate) locks: KeyedLocks,
+    pub(crate) gates: Arc<Gates>,
     /// One for each message that may be handled at once.
     pub(crate) permits: Semaphore,
     pub(crate) queue: DispatchQueue,

@@ -145,8 +145,16 @@ counters! {
     delayed_retries,
     /// Messages put off because nothing takes them yet.
     put_off,
+    /// Messages that waited for a breaker or a limit.
+    held,
+    /// Messages put off because too many waited for a breaker or a limit, or one did for too long.
+    deferred,
+    /// Times that a circuit breaker opened.
+    breaker_openings,
     /// Messages moved to the error queue.
     moved_to_errors,
+    /// Failed messages that were forgotten, because a rule says so.
+    discarded,
     /// Lost races that were run again.
     conflicts,
     /// Messages sent and confirmed.

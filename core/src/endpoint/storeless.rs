@@ -8,41 +8,53 @@ use crate::endpoint::compose::{self, Cause};
 use crate::endpoint::dispatcher::send_and_wait;
 use crate::endpoint::error_queue;
 use crate::endpoint::failing::{self, guarded};
+use crate::endpoint::gates::Admitted;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::pass;
-use crate::endpoint::process::Ending;
+use crate::endpoint::process::{Ending, Progress};
 use crate::endpoint::shared::Shared;
 use crate::handler::{HandlerError, HandlerResult, Received};
 use crate::reason::Reason;
+use crate::recoverability::Outcome;
 
 /// Handlers only, declared idempotent: no inbox, and the acknowledgement waits for the broker to have every output.
-pub(crate) async fn storeless(shared: &Arc<Shared>, ready: &Ready<'_>) -> Ending {
+/// `None`: the message must be admitted again for another attempt.
+pub(crate) async fn storeless(
+    shared: &Arc<Shared>,
+    ready: &Ready<'_>,
+    progress: &mut Progress,
+    admitted: &mut Admitted<'_>,
+) -> Option<Ending> {
+    let original = ready.original();
     if ready.alone {
         // There is nowhere to mark that it was begun, so the broker's count alone decides.
         let text = "handle the message: the broker delivered it too often; it may end the process each time";
         let error = HandlerError::permanent(text).with_reason(Reason::KilledProcess);
-        return error_queue::give_up(shared, &ready.original(), &Known::default(), &error).await;
+        return Some(error_queue::give_up(shared, &original, &Known::default(), &error).await);
     }
-    let original = ready.original();
     let mut known = Known::storeless(original.envelope);
-    let mut immediate = 0;
     loop {
         let received = Arc::new(Received {
-            attempt: known.and_failed(immediate).attempts.saturating_add(1),
+            attempt: known.and_failed(progress.failed).attempts.saturating_add(1),
             now: shared.clock.now(),
             ..ready.received.clone()
         });
-        let error = match storeless_attempt(shared, ready, &received).await {
+        let error = match storeless_attempt(shared, ready, &received, admitted).await {
             Ok(()) => {
+                admitted.ended(Outcome::Succeeded);
                 note_handled(shared, &received);
-                return Ending::Settled;
+                return Some(Ending::Settled);
             }
-            Err(error) => error,
+            Err(error) => shared.settings.rules.classified(error),
         };
-        immediate += 1;
-        known.since.get_or_insert(received.now);
-        if let Some(ending) = failing::fail(shared, &original, &known, immediate, &error).await {
-            return ending;
+        admitted.ended(failing::outcome(error.class(), received.attempt == 1));
+        progress.failed += 1;
+        known
+            .since
+            .get_or_insert(*progress.since.get_or_insert(received.now));
+        let ended = failing::fail(shared, &original, &known, progress.failed, &error).await;
+        if ended.is_some() || !admitted.may_go_on() {
+            return ended;
         }
     }
 }
@@ -51,10 +63,9 @@ async fn storeless_attempt(
     shared: &Arc<Shared>,
     ready: &Ready<'_>,
     received: &Arc<Received>,
+    admitted: &mut Admitted<'_>,
 ) -> HandlerResult {
-    pass!(shared, Before RunHandlers);
-    let outbounds = run_handlers(shared, ready, received).await?;
-    pass!(shared, After RunHandlers);
+    let outbounds = run_handlers(shared, ready, received, admitted).await?;
     let cause = Cause {
         incoming: Some(received),
         now: received.now,

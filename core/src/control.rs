@@ -1,0 +1,32 @@
+//! What an operator tells a running endpoint: messages like any other, that it takes only if it was built to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::recoverability::Limit;
+
+/// Changes how much of one message type an endpoint handles, from now on.
+///
+/// The endpoint must allow it, with `EndpointBuilder::adjustable_limits`, and have a limit for the type; anything else goes to its
+/// error queue. With a store the change is kept: it counts after a restart, too. Where several processes run the endpoint,
+/// the one that takes the message changes at once, and the others when they start again.
+///
+/// ```
+/// use longhaul_core::control::ChangeLimit;
+/// use longhaul_core::recoverability::Limit;
+/// use std::time::Duration;
+///
+/// let slower = ChangeLimit {
+///     message: String::from("billing.charge_card.v1"),
+///     limit: Limit::none().rate(10, Duration::from_secs(1)),
+/// };
+/// # drop(slower);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, crate::Command, Serialize, Deserialize)]
+#[message("longhaul.change_limit.v1")]
+#[serde(deny_unknown_fields)]
+pub struct ChangeLimit {
+    /// The wire name of the messages.
+    pub message: String,
+    /// The limit from now on.
+    pub limit: Limit,
+}

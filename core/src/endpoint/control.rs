@@ -1,0 +1,136 @@
+//! Takes the messages of [`crate::control`], and remembers what they changed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::control::ChangeLimit;
+use crate::endpoint::EndpointError;
+use crate::endpoint::gates::Gates;
+use crate::endpoint::settings;
+use crate::endpoint::shared::Shared;
+use crate::handler::{Context, Handler, HandlerError, HandlerResult, Received};
+use crate::ids::derived_message_id;
+use crate::message::{Message, MessageKind};
+use crate::recoverability::Limit;
+use crate::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
+use crate::store::{LoadRequest, RecordChange, RecordKey};
+
+const COLLECTION: &str = "longhaul/limits";
+const FORMAT: u32 = 1;
+
+/// The stored form.
+#[derive(Serialize, Deserialize)]
+struct StoredLimit {
+    format: u32,
+    limit: Limit,
+}
+
+fn key(message: &str) -> RecordKey {
+    RecordKey::new(COLLECTION, message)
+}
+
+/// Changes limits. To set the same again does no harm.
+#[derive(Debug)]
+pub(crate) struct LimitControl {
+    pub(crate) gates: Arc<Gates>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Handler<ChangeLimit> for LimitControl {
+    async fn handle(&self, change: ChangeLimit, _ctx: &mut Context) -> HandlerResult {
+        let ChangeLimit { message, limit } = change;
+        let Some(before) = self.gates.limit_of(&message) else {
+            return Err(HandlerError::permanent(format!(
+                "change the limit of {message:?}: the endpoint has none for it; give it one with `.limit::<…>(…)`"
+            )));
+        };
+        if let Some(fault) = limit.fault() {
+            return Err(HandlerError::permanent(format!(
+                "change the limit of {message:?}: {fault}"
+            )));
+        }
+        tracing::info!(message, ?before, after = ?limit, "changes a limit");
+        let real = |time| settings::on(&*self.clock, time);
+        self.gates.limit(&Arc::from(message), limit, real);
+        Ok(())
+    }
+}
+
+/// Writes changed limits down.
+#[derive(Debug)]
+pub(crate) struct LimitMemory;
+
+impl StatefulHandler for LimitMemory {
+    fn name(&self) -> &str {
+        COLLECTION
+    }
+
+    fn accepts(&self) -> Vec<Accepts> {
+        vec![Accepts {
+            type_name: Cow::Borrowed(ChangeLimit::NAME),
+            kind: MessageKind::Command,
+        }]
+    }
+
+    fn keys(&self, received: &Received) -> HandlerResult<Vec<RecordKey>> {
+        let change: ChangeLimit = received.decode()?;
+        Ok(vec![key(&change.message)])
+    }
+
+    fn handle(&self, received: &Received, work: Work<'_>) -> HandlerResult<Effects> {
+        let change: ChangeLimit = received.decode()?;
+        let stored = StoredLimit {
+            format: FORMAT,
+            limit: change.limit,
+        };
+        let put = RecordChange::Put {
+            key: key(&change.message),
+            expected: work
+                .records
+                .first()
+                .and_then(Option::as_ref)
+                .map(|record| record.version),
+            body: Bytes::from(serde_json::to_vec(&stored)?),
+            expires: None,
+        };
+        Ok(Effects {
+            outbound: work.outbound,
+            records: vec![put],
+            pending: Vec::new(),
+            taken: Taken::Handled,
+        })
+    }
+}
+
+/// Brings limits back that were changed before the last stop.
+pub(crate) async fn load(shared: &Shared, messages: &[&'static str]) -> Result<(), EndpointError> {
+    let Some(store) = shared.store.as_deref().filter(|_| !messages.is_empty()) else {
+        return Ok(());
+    };
+    let request = LoadRequest {
+        inbox: derived_message_id(&[COLLECTION], 0),
+        records: messages.iter().map(|message| key(message)).collect(),
+        pending: None,
+        now: shared.clock.now(),
+    };
+    let loaded = shared.load(store, &request).await;
+    let loaded = loaded.map_err(|error| EndpointError::store(error.to_string()))?;
+    for (message, record) in messages.iter().zip(loaded.records) {
+        let Some(record) = record else { continue };
+        let unreadable = |why: String| EndpointError::store(format!("read the limit of {message}: {why}"));
+        let stored: StoredLimit =
+            serde_json::from_slice(&record.body).map_err(|error| unreadable(error.to_string()))?;
+        if stored.format > FORMAT {
+            return Err(unreadable(String::from(
+                "a newer version wrote it; start that version again",
+            )));
+        }
+        let real = |time| settings::on(&*shared.clock, time);
+        shared.gates.limit(&Arc::from(*message), stored.limit, real);
+    }
+    Ok(())
+}
