@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -196,10 +196,32 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         .open(path.join(LOCK_NAME))
         .map_err(|error| OpenError::io(path, "open its lock", error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            name_holder(&file);
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(in_use(path)),
         Err(TryLockError::Error(error)) => Err(OpenError::io(path, "lock it", error)),
     }
+}
+
+/// Leaves the number of this process in the lock, for whoever finds it taken. The lock itself does not depend on it.
+fn name_holder(mut file: &File) {
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+    if let Err(error) = written {
+        tracing::debug!(%error, "the number of this process could not be left in the lock of its database");
+    }
+}
+
+/// The process that has the directory, where it says so.
+fn holder(path: &Path) -> Option<u32> {
+    let mut text = String::new();
+    let file = File::open(path.join(LOCK_NAME)).ok()?;
+    file.take(20).read_to_string(&mut text).ok()?;
+    // Where it is ours, somebody else has the engine's files.
+    text.trim().parse().ok().filter(|id| *id != std::process::id())
 }
 
 /// Something that is not this library may have opened the engine's files.
@@ -217,7 +239,8 @@ fn refuse_engine_in_use(path: &Path) -> Result<(), OpenError> {
 }
 
 pub(crate) fn in_use(path: &Path) -> OpenError {
-    let detail = "another process has it open; stop that one or choose another directory";
+    let who = holder(path).map_or_else(|| "another process".to_owned(), |id| format!("process {id}"));
+    let detail = format!("in use by {who}; stop that one or choose another directory");
     OpenError::new(OpenErrorKind::InUse, path, detail)
 }
 

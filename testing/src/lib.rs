@@ -1,5 +1,6 @@
 //! Testing Longhaul sagas, transports and stores: scenarios and contract suites.
 
+pub mod admin_suite;
 pub mod scenario;
 pub mod virtual_time;
 

@@ -5,6 +5,7 @@
 //!
 //! What it deliberately does not do: talk to another process.
 
+mod admin;
 mod broker;
 mod claim;
 mod commits;

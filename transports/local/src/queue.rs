@@ -362,7 +362,15 @@ impl Queue {
 
     /// Takes out the first one with that id that nobody holds.
     pub(crate) fn remove(&mut self, id: &MessageId) -> Option<Message> {
-        let wanted = |message: &Message| message.content.id() == Some(id.as_str().as_bytes());
+        self.remove_first(|message| message.content.id() == Some(id.as_str().as_bytes()))
+    }
+
+    /// Takes out the one of this sequence, unless somebody holds it.
+    pub(crate) fn remove_at(&mut self, sequence: u64) -> Option<Message> {
+        self.remove_first(|message| message.sequence == sequence)
+    }
+
+    fn remove_first(&mut self, wanted: impl Fn(&Message) -> bool) -> Option<Message> {
         let message = match self.ready.iter().position(|ready| wanted(&ready.message)) {
             Some(at) => self.ready.remove(at).map(|ready| ready.message),
             None => {
@@ -373,6 +381,11 @@ impl Queue {
         }?;
         self.bytes -= message.content.bytes();
         Some(message)
+    }
+
+    /// How many receivers it has.
+    pub(crate) fn consumers(&self) -> usize {
+        self.consumers.len()
     }
 
     /// The queue is deleted: whoever waits or holds something is told.

@@ -27,6 +27,8 @@ pub(crate) struct State {
     /// Accepted messages on their way to the disk, in order.
     pub(crate) outstanding: VecDeque<Outstanding>,
     pub(crate) lazy: Lazy,
+    /// Queues that an operator looks through.
+    pub(crate) operated: BTreeSet<Address>,
     /// The broker can't go on, and why.
     pub(crate) failed: Option<String>,
     /// The highest number that a deleted queue had used: no stored message of it is taken for one of a later queue.

@@ -10,7 +10,7 @@ use request::Object;
 use crate::{
     fault::{Fault, FaultKind, within},
     link::Link,
-    plan::{Binding, Exchange, Plan},
+    plan::{Binding, Exchange, Plan, Queue},
     timing::Timing,
 };
 
@@ -108,6 +108,13 @@ impl<'a> Declarer<'a> {
             request::passive_queue(&channel, queue),
         )
         .await
+    }
+
+    /// Whether a queue that is there has these arguments; an error where the broker does not let us compare.
+    pub(crate) async fn compare(&mut self, queue: &Queue) -> Result<(), Fault> {
+        let channel = self.channel().await?;
+        let declared = Object::Queue(queue).declare(&channel);
+        within(self.timing.answer, "a check", declared).await
     }
 
     /// Creates one exchange, or checks that it is there.

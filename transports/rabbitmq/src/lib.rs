@@ -58,6 +58,7 @@
 //!   consumer from a quorum queue.
 
 mod ack_window;
+mod admin;
 mod backoff;
 mod builder;
 mod declare;

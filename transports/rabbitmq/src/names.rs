@@ -41,6 +41,11 @@ impl Names {
         format!("{}.dead-letter", self.prefix)
     }
 
+    /// An exclusive queue that an operator has while looking through another one.
+    pub(crate) fn operator_of(&self, queue: &str) -> String {
+        format!("{}.operator.{queue}", self.prefix)
+    }
+
     /// Everything that an endpoint needs, without the delay levels themselves.
     pub(crate) fn plan(&self, topology: &Topology, delays: &DelayTopology) -> Plan {
         let mut plan = Plan {
@@ -97,7 +102,7 @@ impl Names {
 }
 
 /// A queue for what failed: browsing it puts messages back, which counts as deliveries too.
-fn error_queue(queue: &Address) -> Queue {
+pub(crate) fn error_queue(queue: &Address) -> Queue {
     quorum_queue(queue.as_str(), kept_for_good())
 }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use longhaul_core::address::Address;
+use longhaul_core::admin::QueueAdmin;
 use longhaul_core::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use longhaul_core::envelope::Incoming;
 use longhaul_core::transport::Transport;
 use longhaul_embedded::Database;
 use longhaul_local::LocalBroker;
+use longhaul_testing::admin_suite::AdminFixture;
 use longhaul_testing::transport_suite::TransportFixture;
 use longhaul_testing::virtual_time::VirtualTime;
 use tempfile::TempDir;
@@ -210,16 +212,32 @@ impl TransportFixture for OnTokio {
     }
 }
 
+#[async_trait]
+impl AdminFixture for InMemory {
+    async fn admin(&self) -> (Arc<dyn Transport>, Arc<dyn QueueAdmin>) {
+        (Arc::new(self.broker.clone()), Arc::new(self.broker.clone()))
+    }
+}
+
+#[async_trait]
+impl AdminFixture for Durable {
+    async fn admin(&self) -> (Arc<dyn Transport>, Arc<dyn QueueAdmin>) {
+        (Arc::new(self.broker()), Arc::new(self.broker()))
+    }
+}
+
 mod in_memory {
     use super::InMemory;
 
     longhaul_testing::transport_contract_suite!(InMemory::new());
+    longhaul_testing::admin_contract_suite!(InMemory::new());
 }
 
 mod durable {
     use super::Durable;
 
     longhaul_testing::transport_contract_suite!(Durable::new());
+    longhaul_testing::admin_contract_suite!(Durable::new());
 }
 
 mod on_tokio {

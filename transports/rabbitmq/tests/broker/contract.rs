@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use longhaul_core::{
     address::Address,
+    admin::QueueAdmin,
     clock::{Clock, SystemClock},
     envelope::Incoming,
     transport::Transport,
 };
 use longhaul_rabbitmq::RabbitMq;
-use longhaul_testing::transport_suite::TransportFixture;
+use longhaul_testing::{admin_suite::AdminFixture, transport_suite::TransportFixture};
 use tokio::sync::OnceCell;
 
 use crate::support::{
@@ -134,4 +135,14 @@ impl TransportFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl AdminFixture for Fixture {
+    async fn admin(&self) -> (Arc<dyn Transport>, Arc<dyn QueueAdmin>) {
+        let builder = RabbitMq::builder(&self.proxy().await.url).prefix(PREFIX);
+        let rabbit = Arc::new(builder.connect().await.unwrap());
+        (Arc::clone(&rabbit) as Arc<dyn Transport>, rabbit)
+    }
+}
+
 longhaul_testing::transport_contract_suite!(Fixture::new());
+longhaul_testing::admin_contract_suite!(Fixture::new());

@@ -1,0 +1,183 @@
+//! Replaying, editing and discarding.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
+
+use longhaul_ops::errors::{Edit, ErrorQueue, Preview, Replay, Selection, Target};
+use serde_json::json;
+
+use super::{CareArgs, DiscardArgs, EditArgs, ReplayArgs, is_many, tell};
+use crate::confirm::confirm;
+use crate::failure::Failure;
+use crate::output::{print, print_json, shown};
+use crate::progress::Bar;
+
+/// The largest body that is read from a file, in bytes.
+const BODY_BYTES: u64 = 16 * 1024 * 1024;
+
+pub(super) async fn replay(errors: &ErrorQueue, args: &ReplayArgs, json: bool) -> Result<ExitCode, Failure> {
+    let replay = Replay {
+        selection: args.selection.selection()?,
+        target: args.target.target()?,
+        per_second: args.rate,
+    };
+    if args.care.dry_run {
+        let preview = look_ahead(errors, &replay.selection, &replay.target).await?;
+        return previewed(&preview, "send", json);
+    }
+    ask(errors, &args.care, &replay.selection, &replay.target, "replay").await?;
+    let bar = Bar::new("replaying");
+    let replayed = errors.replay(&replay, &mut |progress| bar.show(progress)).await;
+    drop(bar);
+    tell(&found_all(&replay.selection, replayed?)?, "replayed", json)
+}
+
+pub(super) async fn discard(
+    errors: &ErrorQueue,
+    args: &DiscardArgs,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let selection = args.selection.selection()?;
+    if args.care.dry_run {
+        let preview = look_ahead(errors, &selection, &Target::Source).await?;
+        return discarded(&preview, json);
+    }
+    ask(errors, &args.care, &selection, &Target::Source, "discard").await?;
+    let bar = Bar::new("discarding");
+    let outcome = errors
+        .discard(&selection, &mut |progress| bar.show(progress))
+        .await;
+    drop(bar);
+    tell(&found_all(&selection, outcome?)?, "discarded", json)
+}
+
+pub(super) async fn edit(errors: &ErrorQueue, args: &EditArgs, json: bool) -> Result<ExitCode, Failure> {
+    let edit = Edit {
+        id: args.id.clone(),
+        body: read_body(&args.body)?.into(),
+        target: args.target.target()?,
+        dry_run: args.dry_run,
+    };
+    let edited = errors.edit(&edit).await?;
+    if json {
+        print_json(&json!({ "id": edited.id, "to": edited.to, "sent": !args.dry_run }))?;
+    } else {
+        let verb = if args.dry_run { "would send" } else { "sent" };
+        print(&format!(
+            "{verb} {} to {} in place of {}\n",
+            edited.id,
+            edited.to,
+            shown(&args.id)
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// For more than what was named by id.
+pub(super) async fn ask(
+    errors: &ErrorQueue,
+    care: &CareArgs,
+    selection: &Selection,
+    target: &Target,
+    doing: &str,
+) -> Result<(), Failure> {
+    if care.yes || !is_many(selection) {
+        return Ok(());
+    }
+    let preview = look_ahead(errors, selection, target).await?;
+    if preview.matched == 0 {
+        return Ok(());
+    }
+    confirm(false, doing, preview.matched)
+}
+
+async fn look_ahead(errors: &ErrorQueue, selection: &Selection, target: &Target) -> Result<Preview, Failure> {
+    let bar = Bar::new("looking");
+    let preview = errors
+        .preview(selection, target, &mut |progress| bar.show(progress))
+        .await;
+    drop(bar);
+    Ok(preview?)
+}
+
+/// An id that is not there is a failure, not a success about nothing.
+pub(super) fn found_all<T: Matched>(selection: &Selection, outcome: T) -> Result<T, Failure> {
+    match selection {
+        Selection::Ids(ids) if outcome.matched() == 0 => {
+            let which: Vec<String> = ids.iter().map(|id| shown(id)).collect();
+            let text = format!(
+                "find {} in the error queue: not there; replayed or discarded already?",
+                which.join(", ")
+            );
+            Err(Failure::failed(text))
+        }
+        _ => Ok(outcome),
+    }
+}
+
+/// How many messages were meant.
+pub(super) trait Matched {
+    fn matched(&self) -> u64;
+}
+
+impl Matched for longhaul_ops::errors::Outcome {
+    fn matched(&self) -> u64 {
+        self.matched
+    }
+}
+
+fn previewed(preview: &Preview, verb: &str, json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        print_json(&json!({
+            "dry_run": true, "seen": preview.seen, "matched": preview.matched, "to": preview.to,
+            "impossible": preview.impossible, "problems": preview.problems,
+        }))?;
+    } else {
+        let mut text = format!(
+            "would {verb} {} of {} messages\n",
+            preview.matched - preview.impossible,
+            preview.seen
+        );
+        for (queue, count) in &preview.to {
+            let _ = writeln!(text, "  {count} to {}", shown(queue.as_str()));
+        }
+        for problem in &preview.problems {
+            let id = problem.id.as_deref().unwrap_or("without an id");
+            let _ = writeln!(text, "  not {}: can't {}", shown(id), shown(&problem.why));
+        }
+        print(&text)?;
+    }
+    Ok(ExitCode::from(u8::from(preview.impossible > 0)))
+}
+
+fn discarded(preview: &Preview, json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        print_json(&json!({ "dry_run": true, "seen": preview.seen, "matched": preview.matched }))?;
+    } else {
+        print(&format!(
+            "would discard {} of {} messages\n",
+            preview.matched, preview.seen
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |why: String| Failure::misused(format!("{}: {why}", path.display()));
+    let mut body = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin()
+            .lock()
+            .take(BODY_BYTES + 1)
+            .read_to_end(&mut body)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(BODY_BYTES + 1).read_to_end(&mut body))
+    };
+    read.map_err(|error| unreadable(error.to_string()))?;
+    if u64::try_from(body.len()).unwrap_or(u64::MAX) > BODY_BYTES {
+        return Err(unreadable(format!("it is larger than {BODY_BYTES} bytes")));
+    }
+    Ok(body)
+}

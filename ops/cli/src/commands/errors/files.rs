@@ -1,0 +1,126 @@
+//! Failed messages in files.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use longhaul_ops::errors::{ErrorQueue, ExportOptions, Outcome, Target};
+use serde_json::json;
+
+use super::change::{ask, found_all};
+use super::{CareArgs, ExportArgs, ImportArgs, tell};
+use crate::failure::Failure;
+use crate::output::{print, print_json};
+use crate::progress::Bar;
+
+/// What is wrong about the file without asking any broker.
+pub(super) fn check_out(args: &ExportArgs) -> Result<(), Failure> {
+    if is_stdout(&args.out) {
+        if args.remove {
+            return Err(Failure::misused(
+                "--remove needs a file: what goes to standard output is not known to be safe",
+            ));
+        }
+        return Ok(());
+    }
+    if args.out.symlink_metadata().is_ok() {
+        return Err(Failure::misused(format!(
+            "{} is there already: choose another name",
+            args.out.display()
+        )));
+    }
+    Ok(())
+}
+
+pub(super) async fn export(errors: &ErrorQueue, args: &ExportArgs, json: bool) -> Result<ExitCode, Failure> {
+    let options = ExportOptions {
+        selection: args.selection.selection()?,
+        remove: args.remove,
+    };
+    if args.remove {
+        let care = CareArgs {
+            dry_run: false,
+            yes: args.yes,
+        };
+        ask(
+            errors,
+            &care,
+            &options.selection,
+            &Target::Source,
+            "export and remove",
+        )
+        .await?;
+    }
+    let bar = Bar::new("exporting");
+    let mut told = |progress| bar.show(progress);
+    if is_stdout(&args.out) {
+        let mut out = io::stdout();
+        let exported = errors
+            .export(&options, &mut out, io::Stdout::flush, &mut told)
+            .await;
+        drop(bar);
+        // The answer would be in the way of what was asked for.
+        found_all(&options.selection, exported?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let file = private(&args.out)?;
+    let mut out = BufWriter::new(file);
+    let exported = errors.export(&options, &mut out, make_durable, &mut told).await;
+    drop(bar);
+    let outcome: Outcome = exported?;
+    tell(&found_all(&options.selection, outcome)?, "exported", json)
+}
+
+pub(super) async fn import(errors: &ErrorQueue, args: &ImportArgs, json: bool) -> Result<ExitCode, Failure> {
+    let mut file = opened(&args.file)?;
+    // All of it is read before anything is sent.
+    let messages = ErrorQueue::check_import(&mut BufReader::new(&mut file))?;
+    if args.dry_run {
+        if json {
+            print_json(&json!({ "dry_run": true, "messages": messages }))?;
+        } else {
+            print(&format!("would import {messages} messages\n"))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    file.seek(SeekFrom::Start(0))
+        .map_err(|error| Failure::misused(format!("{}: {error}", args.file.display())))?;
+    let bar = Bar::new("importing");
+    let imported = errors
+        .import(&mut BufReader::new(file), messages, &mut |progress| {
+            bar.show(progress)
+        })
+        .await;
+    drop(bar);
+    tell(&imported?, "imported", json)
+}
+
+pub(super) fn opened(path: &Path) -> Result<File, Failure> {
+    let unreadable = |why: &str| Failure::misused(format!("{}: {why}", path.display()));
+    let file = File::open(path).map_err(|error| unreadable(&error.to_string()))?;
+    match file.metadata() {
+        Ok(found) if found.is_file() => Ok(file),
+        _ => Err(unreadable("it is not a file")),
+    }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A new file that only its owner can read: what is in messages is nobody else's business.
+fn private(path: &Path) -> Result<File, Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(path)
+        .map_err(|error| Failure::failed(format!("make {}: {error}", path.display())))
+}
+
+fn make_durable(out: &mut BufWriter<File>) -> io::Result<()> {
+    out.flush()?;
+    out.get_ref().sync_all()
+}

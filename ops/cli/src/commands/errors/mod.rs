@@ -1,0 +1,269 @@
+//! `longhaul errors`: what failed, and what to do about it.
+
+mod change;
+mod files;
+mod look;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use longhaul_core::address::Address;
+use longhaul_ops::errors::{Outcome, Page, Selection, Target};
+
+use crate::connect::System;
+use crate::failure::Failure;
+use crate::output::{print, print_json, shown};
+use crate::select::{FilterArgs, SelectionArgs};
+
+/// What can be done with failed messages.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ErrorsCommand {
+    /// List failed messages, oldest first
+    #[command(after_help = "\
+Examples:
+  longhaul errors list
+  longhaul errors list --endpoint billing --newer-than 1h --limit 10
+  longhaul errors list --json | jq -r '.messages[].id'")]
+    List(ListArgs),
+    /// Show one failed message: its headers, why it failed, its body
+    #[command(after_help = "\
+Examples:
+  longhaul errors show 0193fe2c-...
+  longhaul errors show 0193fe2c-... --body > body.json")]
+    Show(ShowArgs),
+    /// Count failed messages by endpoint, type and error
+    #[command(after_help = "\
+Examples:
+  longhaul errors group
+  longhaul errors group --endpoint billing --json")]
+    Group(GroupArgs),
+    /// Send failed messages again to where they came from, under the same id
+    #[command(after_help = "\
+Examples:
+  longhaul errors replay 0193fe2c-...
+  longhaul errors replay --type 'billing.*' --text 'timed out' --dry-run
+  longhaul errors replay --all --yes --rate 200
+
+Each is taken out once its copy is confirmed. Ended at any moment nothing is lost; run again, what was sent twice is
+handled once.")]
+    Replay(ReplayArgs),
+    /// Replace a failed message by a new one with another body
+    #[command(after_help = "\
+Example:
+  longhaul errors show ID --body > body.json
+  $EDITOR body.json
+  longhaul errors edit ID --body body.json
+
+The new message has an id of its own, and the failed one as its cause.")]
+    Edit(EditArgs),
+    /// Take failed messages out for good
+    #[command(after_help = "\
+Examples:
+  longhaul errors discard 0193fe2c-...
+  longhaul errors discard --reason too-old --older-than 30d --dry-run
+  longhaul errors discard --reason too-old --older-than 30d --yes")]
+    Discard(DiscardArgs),
+    /// Write failed messages to a file that only you can read, a line of JSON each
+    #[command(after_help = "\
+Examples:
+  longhaul errors export --all --out errors.jsonl
+  longhaul errors export --older-than 30d --out old.jsonl --remove --yes")]
+    Export(ExportArgs),
+    /// Put exported messages back into the error queue
+    #[command(after_help = "Example:\n  longhaul errors import errors.jsonl")]
+    Import(ImportArgs),
+}
+
+/// `longhaul errors list`
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// The most messages to list
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = limit)]
+    limit: usize,
+    /// How many that match to pass over
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    skip: u64,
+}
+
+/// `longhaul errors show`
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The message's id
+    id: String,
+    /// Only its body, byte for byte
+    #[arg(long)]
+    body: bool,
+}
+
+/// `longhaul errors group`
+#[derive(Debug, Args)]
+pub(crate) struct GroupArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// `longhaul errors replay`
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The most messages in a second
+    #[arg(long, value_name = "NUMBER")]
+    rate: Option<NonZeroU32>,
+    #[command(flatten)]
+    care: CareArgs,
+}
+
+/// `longhaul errors edit`
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The message's id
+    id: String,
+    /// The new body; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    body: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Check everything, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `longhaul errors discard`
+#[derive(Debug, Args)]
+pub(crate) struct DiscardArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    care: CareArgs,
+}
+
+/// `longhaul errors export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// The file, which must not exist; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Also take out what is safely written
+    #[arg(long)]
+    remove: bool,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// `longhaul errors import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What an export has written
+    file: PathBuf,
+    /// Check the file, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where messages are sent again.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// Send to this queue instead of the one that each came from
+    #[arg(long, value_name = "QUEUE")]
+    to: Option<String>,
+}
+
+/// How carefully.
+#[derive(Debug, Args)]
+pub(crate) struct CareArgs {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl TargetArgs {
+    fn target(&self) -> Result<Target, Failure> {
+        match &self.to {
+            None => Ok(Target::Source),
+            Some(name) => Address::new(name)
+                .map(Target::Queue)
+                .map_err(|error| Failure::misused(error.to_string())),
+        }
+    }
+}
+
+/// Whether a selection was made by what messages are like, and so may be about more of them than somebody thinks.
+const fn is_many(selection: &Selection) -> bool {
+    matches!(selection, Selection::Matching(_))
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "this is not a number".to_owned())?;
+    if (1..=Page::MOST).contains(&number) {
+        return Ok(number);
+    }
+    Err(format!("1 to {}; for more, use export", Page::MOST))
+}
+
+/// What is wrong without asking any broker.
+pub(crate) fn checked(command: &ErrorsCommand) -> Result<&ErrorsCommand, Failure> {
+    match command {
+        ErrorsCommand::Replay(args) => {
+            args.selection.selection()?;
+            args.target.target()?;
+        }
+        ErrorsCommand::Discard(args) => drop(args.selection.selection()?),
+        ErrorsCommand::Export(args) => {
+            args.selection.selection()?;
+            files::check_out(args)?;
+        }
+        ErrorsCommand::Edit(args) => drop(args.target.target()?),
+        ErrorsCommand::Import(args) => drop(files::opened(&args.file)?),
+        ErrorsCommand::List(_) | ErrorsCommand::Show(_) | ErrorsCommand::Group(_) => {}
+    }
+    Ok(command)
+}
+
+/// Does it.
+pub(crate) async fn run(system: &System, command: &ErrorsCommand, json: bool) -> Result<ExitCode, Failure> {
+    let errors = system.errors();
+    match command {
+        ErrorsCommand::List(args) => look::list(&errors, args, json).await,
+        ErrorsCommand::Show(args) => look::show(&errors, args, json).await,
+        ErrorsCommand::Group(args) => look::group(&errors, args, json).await,
+        ErrorsCommand::Replay(args) => change::replay(&errors, args, json).await,
+        ErrorsCommand::Edit(args) => change::edit(&errors, args, json).await,
+        ErrorsCommand::Discard(args) => change::discard(&errors, args, json).await,
+        ErrorsCommand::Export(args) => files::export(&errors, args, json).await,
+        ErrorsCommand::Import(args) => files::import(&errors, args, json).await,
+    }
+}
+
+/// Says what came of an action; 1 where something could not be done.
+fn tell(outcome: &Outcome, done: &str, json: bool) -> Result<ExitCode, Failure> {
+    if json {
+        print_json(outcome)?;
+    } else {
+        print(&format!(
+            "{done} {} of {} messages\n",
+            outcome.done, outcome.matched
+        ))?;
+        for problem in &outcome.problems {
+            let id = problem.id.as_deref().unwrap_or("without an id");
+            eprintln!("error: {}: failed to {}", shown(id), shown(&problem.why));
+        }
+        let told = u64::try_from(outcome.problems.len()).unwrap_or(u64::MAX);
+        if outcome.failed > told {
+            eprintln!("error: and {} more", outcome.failed - told);
+        }
+    }
+    Ok(ExitCode::from(u8::from(outcome.failed > 0)))
+}

@@ -1,0 +1,36 @@
+//! The commands.
+
+pub(crate) mod errors;
+pub(crate) mod extras;
+
+use std::process::ExitCode;
+
+use crate::args::{Command, Options};
+use crate::connect::System;
+use crate::failure::Failure;
+
+/// Does what was asked for.
+pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
+    match &options.command {
+        Command::Completions { shell } => extras::completions(*shell),
+        Command::Man { directory } => extras::man(directory),
+        Command::Errors(command) => {
+            let command = errors::checked(command)?;
+            let system = System::connect(&options.connection).await?;
+            let done = errors::run(&system, command, options.connection.json).await;
+            ended(system, done).await
+        }
+        Command::Queues(command) => {
+            let system = System::connect(&options.connection).await?;
+            let done = extras::queues(&system, command, options.connection.json).await;
+            ended(system, done).await
+        }
+    }
+}
+
+/// What was done counts more than how the connection ended.
+async fn ended(system: System, done: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    let closed = system.close().await;
+    let code = done?;
+    closed.map(|()| code)
+}

@@ -1,0 +1,334 @@
+//! What the commands do to an error queue, on each broker.
+
+use crate::stage::{On, Stage, file, header, id, run};
+
+macro_rules! on_each_broker {
+    ($($case:ident,)*) => {
+        mod embedded {
+            $(#[test] fn $case() { super::run(super::$case(super::On::Embedded)); })*
+        }
+        mod rabbitmq {
+            $(#[test] fn $case() { super::run(super::$case(super::On::RabbitMq)); })*
+        }
+    };
+}
+
+on_each_broker! {
+    when_messages_are_listed_they_are_shown_oldest_first_and_stay,
+    when_a_listing_is_filtered_only_those_are_shown,
+    when_the_queue_is_empty_every_command_says_so,
+    when_a_message_is_shown_all_of_it_is,
+    when_messages_are_grouped_errors_that_differ_in_numbers_are_one,
+    when_one_message_is_replayed_it_is_the_same_without_its_errors,
+    when_everything_is_replayed_without_yes_nothing_happens,
+    when_everything_is_replayed_all_of_it_arrives_in_order,
+    when_a_replay_is_tried_first_nothing_is_sent,
+    when_the_source_queue_is_gone_the_messages_stay_and_others_are_replayed,
+    when_a_message_is_edited_a_new_one_takes_its_place,
+    when_an_edited_body_is_no_json_nothing_is_sent,
+    when_messages_are_discarded_only_those_are_gone,
+    when_messages_are_exported_and_imported_they_are_the_same,
+    when_an_imported_file_has_a_bad_line_nothing_is_sent,
+}
+
+async fn when_messages_are_listed_they_are_shown_oldest_first_and_stay(on: On) {
+    let stage = Stage::with_failed(on, 30).await;
+    let listing = stage.json(&["errors", "list", "--limit", "10", "--skip", "5"]);
+    let ids: Vec<_> = listing["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap())
+        .collect();
+    let wanted: Vec<_> = (5..15).map(|number| format!("m-{number}")).collect();
+    assert_eq!(ids, wanted);
+    assert_eq!((&listing["more"], &listing["depth"]), (&true.into(), &30.into()));
+    let plain = stage.longhaul(&["errors", "list"]);
+    plain.says(
+        0,
+        &["FAILED", "m-0", "m-29", "handler-failed", "find the order 0"],
+    );
+    assert!(!plain.out.contains('\u{1b}'), "colours where nobody looks");
+    assert_eq!(stage.depths().await, (30, 0));
+    stage.done();
+}
+
+async fn when_a_listing_is_filtered_only_those_are_shown(on: On) {
+    let stage = Stage::with_failed(on, 9).await;
+    let count = |filter: &[&str]| {
+        let listing = stage.json(&[&["errors", "list"], filter].concat());
+        listing["messages"].as_array().unwrap().len()
+    };
+    assert_eq!(count(&["--type", "shipping.*"]), 3);
+    assert_eq!(count(&["--text", "BANK IS closed"]), 6);
+    assert_eq!(count(&["--endpoint", "billing", "--conversation", "c-1"]), 4);
+    assert_eq!(count(&["--saga", "order/4"]), 1);
+    assert_eq!(count(&["--older-than", "1h"]), 0);
+    assert_eq!(count(&["--newer-than", "1h", "--reason", "handler-failed"]), 9);
+    stage
+        .longhaul(&["errors", "list", "--reason", "nothing"])
+        .says(0, &["none of 9 messages matches"]);
+    stage.done();
+}
+
+async fn when_the_queue_is_empty_every_command_says_so(on: On) {
+    let stage = Stage::new(on).await;
+    stage.longhaul(&["errors", "list"]).says(0, &["is empty"]);
+    stage
+        .longhaul(&["errors", "group"])
+        .says(0, &["no message matches"]);
+    stage
+        .longhaul(&["errors", "replay", "--all", "--yes"])
+        .says(0, &["replayed 0 of 0"]);
+    stage
+        .longhaul(&["errors", "replay", "--all"])
+        .says(0, &["replayed 0 of 0"]);
+    stage
+        .longhaul(&["errors", "discard", "--all", "--yes"])
+        .says(0, &["discarded 0 of 0"]);
+    for command in ["show", "replay", "discard"] {
+        stage
+            .longhaul(&["errors", command, "m-1"])
+            .says(1, &["m-1", "not there"]);
+    }
+    let body = file(stage.folder.path(), "body.json", "{}");
+    stage
+        .longhaul(&["errors", "edit", "m-1", "--body", &body])
+        .says(1, &["m-1", "not there"]);
+    let out = stage.path("out.jsonl").display().to_string();
+    stage
+        .longhaul(&["errors", "export", "--all", "--out", &out])
+        .says(0, &["exported 0 of 0"]);
+    stage
+        .longhaul(&["errors", "import", &out])
+        .says(0, &["imported 0 of 0"]);
+    stage.done();
+}
+
+async fn when_a_message_is_shown_all_of_it_is(on: On) {
+    let stage = Stage::with_failed(on, 3).await;
+    let answer = stage.longhaul(&["errors", "show", "m-1"]);
+    let parts = [
+        "m-1",
+        "billing.charge_card.v1",
+        "the bank is closed",
+        "connection refused",
+        "\"order\": 1",
+        "order/1",
+    ];
+    answer.says(0, &parts);
+    assert_eq!(
+        stage.longhaul(&["errors", "show", "m-2", "--body"]).out,
+        "{\"order\":2}"
+    );
+    let shown = stage.json(&["errors", "show", "m-1"]);
+    assert_eq!(shown["failed"]["attempts"], 6);
+    assert_eq!(shown["message"]["body"], "{\"order\":1}");
+    assert_eq!(stage.depths().await, (3, 0));
+    stage.done();
+}
+
+async fn when_messages_are_grouped_errors_that_differ_in_numbers_are_one(on: On) {
+    let stage = Stage::with_failed(on, 600).await;
+    let grouped = stage.json(&["errors", "group"]);
+    let groups = grouped["groups"].as_array().unwrap();
+    assert_eq!((groups.len(), &grouped["messages"]), (2, &600.into()));
+    assert_eq!(
+        (&groups[0]["count"], &groups[0]["text"]),
+        (&400.into(), &"charge # EUR: the bank is closed".into())
+    );
+    stage
+        .longhaul(&["errors", "group"])
+        .says(0, &["COUNT", "400", "200", "find the order #"]);
+    assert_eq!(stage.depths().await, (600, 0));
+    stage.done();
+}
+
+async fn when_one_message_is_replayed_it_is_the_same_without_its_errors(on: On) {
+    let stage = Stage::with_failed(on, 3).await;
+    stage
+        .longhaul(&["errors", "replay", "m-1"])
+        .says(0, &["replayed 1 of 1"]);
+    assert_eq!(stage.depths().await, (2, 1));
+    let replayed = &stage.messages(&stage.source).await[0];
+    assert_eq!(
+        (id(replayed), &replayed.body[..]),
+        ("m-1".to_owned(), &b"{\"order\":1}"[..])
+    );
+    assert_eq!(header(replayed, "longhaul.replay"), Some("1"));
+    assert_eq!(header(replayed, "longhaul.conversation"), Some("c-1"));
+    assert!(
+        !replayed
+            .headers
+            .iter()
+            .any(|(name, _)| name.starts_with("longhaul.error."))
+    );
+    let left: Vec<_> = stage.messages(&stage.errors).await.iter().map(id).collect();
+    assert_eq!(left, ["m-0", "m-2"]);
+    stage.done();
+}
+
+async fn when_everything_is_replayed_without_yes_nothing_happens(on: On) {
+    let stage = Stage::with_failed(on, 5).await;
+    stage
+        .longhaul(&["errors", "replay", "--all"])
+        .says(2, &["5 messages match", "--yes"]);
+    stage
+        .longhaul(&["errors", "discard", "--type", "billing.*"])
+        .says(2, &["3 messages match", "--yes"]);
+    stage.longhaul(&["errors", "replay"]).says(2, &["--all"]);
+    stage
+        .longhaul(&["errors", "replay", "m-1", "--reason", "x"])
+        .says(2, &["not both"]);
+    assert_eq!(stage.depths().await, (5, 0));
+    stage.done();
+}
+
+async fn when_everything_is_replayed_all_of_it_arrives_in_order(on: On) {
+    let stage = Stage::with_failed(on, 700).await;
+    let outcome = stage.json(&["errors", "replay", "--all", "--yes", "--rate", "5000"]);
+    assert_eq!((&outcome["done"], &outcome["failed"]), (&700.into(), &0.into()));
+    assert_eq!(stage.depths().await, (0, 700));
+    let ids: Vec<_> = stage.messages(&stage.source).await.iter().map(id).collect();
+    let wanted: Vec<_> = (0..700).map(|number| format!("m-{number}")).collect();
+    assert_eq!(ids, wanted);
+    stage.done();
+}
+
+async fn when_a_replay_is_tried_first_nothing_is_sent(on: On) {
+    let stage = Stage::with_failed(on, 6).await;
+    let answer = stage.longhaul(&["errors", "replay", "--type", "billing.*", "--dry-run"]);
+    answer.says(
+        0,
+        &["would send 4 of 6 messages", &format!("4 to {}", stage.source)],
+    );
+    stage
+        .longhaul(&["errors", "discard", "--all", "--dry-run"])
+        .says(0, &["would discard 6 of 6"]);
+    assert_eq!(stage.depths().await, (6, 0));
+    stage.done();
+}
+
+async fn when_the_source_queue_is_gone_the_messages_stay_and_others_are_replayed(on: On) {
+    let stage = Stage::with_failed(on, 2).await;
+    let gone = format!("{}-gone", stage.source);
+    let answer = stage.longhaul(&["errors", "replay", "m-0", "--to", &gone]);
+    answer.says(1, &["replayed 0 of 1", "m-0", "or correct the route"]);
+    assert_eq!(stage.depths().await, (2, 0));
+    stage
+        .longhaul(&["errors", "replay", "m-1"])
+        .says(0, &["replayed 1 of 1"]);
+    assert_eq!(stage.depths().await, (1, 1));
+    stage.done();
+}
+
+async fn when_a_message_is_edited_a_new_one_takes_its_place(on: On) {
+    let stage = Stage::with_failed(on, 2).await;
+    let body = file(stage.folder.path(), "body.json", "{\"order\":77}");
+    let tried = stage.json(&["errors", "edit", "m-1", "--body", &body, "--dry-run"]);
+    assert_eq!((stage.depths().await, &tried["sent"]), ((2, 0), &false.into()));
+    let edited = stage.json(&["errors", "edit", "m-1", "--body", &body]);
+    assert_eq!(tried["id"], edited["id"]);
+    assert_eq!(stage.depths().await, (1, 1));
+    let sent = &stage.messages(&stage.source).await[0];
+    assert_eq!(
+        (id(sent), &sent.body[..]),
+        (edited["id"].as_str().unwrap().to_owned(), &b"{\"order\":77}"[..])
+    );
+    assert_eq!(header(sent, "longhaul.causation"), Some("m-1"));
+    assert_eq!(header(sent, "longhaul.replay"), None);
+    stage.done();
+}
+
+async fn when_an_edited_body_is_no_json_nothing_is_sent(on: On) {
+    let stage = Stage::with_failed(on, 2).await;
+    for bad in ["{\"order\":", "{\"a\":1,\"a\":2}", "\u{feff}{}", ""] {
+        let body = file(stage.folder.path(), "body.json", bad);
+        stage
+            .longhaul(&["errors", "edit", "m-1", "--body", &body])
+            .says(2, &["m-1", "correct the body"]);
+    }
+    stage
+        .longhaul(&["errors", "edit", "m-1", "--body", "/nowhere/body.json"])
+        .says(2, &["/nowhere/body.json"]);
+    assert_eq!(stage.depths().await, (2, 0));
+    stage.done();
+}
+
+async fn when_messages_are_discarded_only_those_are_gone(on: On) {
+    let stage = Stage::with_failed(on, 6).await;
+    stage
+        .longhaul(&["errors", "discard", "m-0", "m-5"])
+        .says(0, &["discarded 2 of 2"]);
+    stage
+        .longhaul(&["errors", "discard", "--type", "billing.*", "--yes"])
+        .says(0, &["discarded 3 of 3"]);
+    let left: Vec<_> = stage.messages(&stage.errors).await.iter().map(id).collect();
+    assert_eq!(left, ["m-3"]);
+    stage.done();
+}
+
+async fn when_messages_are_exported_and_imported_they_are_the_same(on: On) {
+    let stage = Stage::with_failed(on, 300).await;
+    let parts = |all: Vec<longhaul_core::envelope::Incoming>| -> Vec<_> {
+        all.into_iter()
+            .map(|mut one| {
+                one.headers.sort();
+                (one.id, one.headers, one.body)
+            })
+            .collect()
+    };
+    let before = parts(stage.messages(&stage.errors).await);
+    let out = stage.path("out.jsonl");
+    let name = out.display().to_string();
+    stage
+        .longhaul(&["errors", "export", "--all", "--out", &name])
+        .says(0, &["exported 300 of 300"]);
+    assert_eq!(stage.depths().await, (300, 0));
+    stage
+        .longhaul(&["errors", "export", "--all", "--out", &name])
+        .says(2, &["is there already"]);
+    std::fs::remove_file(&out).unwrap();
+    stage
+        .longhaul(&["errors", "export", "--all", "--out", &name, "--remove"])
+        .says(2, &["300 messages match"]);
+    stage
+        .longhaul(&["errors", "export", "--all", "--out", &name, "--remove", "--yes"])
+        .says(0, &["exported 300 of 300"]);
+    assert_eq!(stage.depths().await, (0, 0));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(
+            std::fs::metadata(&out).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    stage
+        .longhaul(&["errors", "import", &name, "--dry-run"])
+        .says(0, &["would import 300"]);
+    stage
+        .longhaul(&["errors", "import", &name])
+        .says(0, &["imported 300 of 300"]);
+    assert_eq!(parts(stage.messages(&stage.errors).await), before);
+    let lines = stage.longhaul(&["errors", "export", "m-7", "--out", "-"]);
+    assert_eq!((lines.code, lines.out.lines().count()), (0, 1));
+    stage.done();
+}
+
+async fn when_an_imported_file_has_a_bad_line_nothing_is_sent(on: On) {
+    let stage = Stage::with_failed(on, 2).await;
+    let name = stage.path("out.jsonl").display().to_string();
+    stage
+        .longhaul(&["errors", "export", "--all", "--out", &name])
+        .says(0, &[]);
+    let mut text = std::fs::read_to_string(&name).unwrap();
+    text.push_str("{\"longhaul_export\":9}\n");
+    std::fs::write(&name, text).unwrap();
+    stage.longhaul(&["errors", "import", &name]).says(2, &["line 3"]);
+    stage
+        .longhaul(&["errors", "import", "/nowhere.jsonl"])
+        .says(2, &["/nowhere.jsonl"]);
+    assert_eq!(stage.depths().await, (2, 0));
+    stage.done();
+}

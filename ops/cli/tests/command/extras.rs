@@ -1,0 +1,65 @@
+//! Queues, completions, the manual, help.
+
+use crate::stage::{On, Stage, answer, bare, run};
+
+#[test]
+fn when_queues_are_listed_their_depths_are_shown() {
+    run(async {
+        let stage = Stage::with_failed(On::Embedded, 4).await;
+        let listed = stage.json(&["queues", "list"]);
+        assert_eq!(listed["queues"].as_array().unwrap().len(), 2);
+        stage.done();
+        let stage = Stage::with_failed(On::RabbitMq, 4).await;
+        let listed = stage.json(&["queues", "list"]);
+        assert_eq!(
+            (&listed["queues"][0]["queue"], &listed["queues"][0]["ready"]),
+            (&stage.errors.as_str().into(), &4.into())
+        );
+        let missing = format!("{}-missing", stage.errors);
+        let answer = stage.longhaul(&["queues", "list", stage.source.as_str(), &missing]);
+        answer.says(1, &[stage.source.as_str(), &missing, "none of that name"]);
+        stage.done();
+    });
+}
+
+#[test]
+fn when_help_is_asked_for_it_has_examples() {
+    for command in [
+        "list", "show", "group", "replay", "edit", "discard", "export", "import",
+    ] {
+        answer(bare(&["errors", command, "--help"]))
+            .says(0, &["Example", &format!("longhaul errors {command}")]);
+    }
+    answer(bare(&["--help"])).says(0, &["Exit codes"]);
+    answer(bare(&["--version"])).says(0, &[env!("CARGO_PKG_VERSION")]);
+}
+
+#[test]
+fn when_completions_and_the_manual_are_made_they_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        answer(bare(&["completions", shell])).says(0, &["replay", "discard"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    answer(bare(&["man", &path])).says(0, &[]);
+    let page = std::fs::read_to_string(folder.path().join("longhaul-errors-replay.1")).unwrap();
+    assert!(page.contains("rate"), "{page}");
+    answer(bare(&["man", "/nowhere"])).says(2, &["/nowhere"]);
+}
+
+#[test]
+fn when_nobody_reads_the_answer_to_its_end_it_does_not_complain() {
+    run(async {
+        let stage = Stage::with_failed(On::Embedded, 2000).await;
+        let mut command = stage.command(&["errors", "list", "--limit", "2000"]);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.status.success());
+        stage.done();
+    });
+}

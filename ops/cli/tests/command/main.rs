@@ -1,0 +1,14 @@
+//! The `longhaul` command, run as somebody at a shell runs it: on an embedded broker, and on the RabbitMQ of
+//! `LONGHAUL_AMQP_URL`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails where something goes wrong"
+)]
+
+mod errors;
+mod extras;
+mod killing;
+mod refusals;
+mod stage;

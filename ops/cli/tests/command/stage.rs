@@ -1,0 +1,340 @@
+//! A system with failed messages, and the command beside it.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use longhaul_core::address::Address;
+use longhaul_core::admin::QueueAdmin;
+use longhaul_core::clock::{Clock, SystemClock};
+use longhaul_core::envelope::{Envelope, Incoming};
+use longhaul_core::headers::Headers;
+use longhaul_core::ids::MessageId;
+use longhaul_core::transport::{Declare, Destination, Dispatch, ReceiverOptions, Topology, Transport};
+use longhaul_embedded::Database;
+use longhaul_local::LocalBroker;
+use longhaul_rabbitmq::RabbitMq;
+use tempfile::TempDir;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// How long anything may take before a test fails.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Which broker a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    Embedded,
+    RabbitMq,
+}
+
+/// A system of one test.
+pub(crate) struct Stage {
+    pub(crate) on: On,
+    pub(crate) folder: TempDir,
+    pub(crate) errors: Address,
+    pub(crate) source: Address,
+}
+
+/// A broker while it is open.
+pub(crate) struct Open {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) admin: Arc<dyn QueueAdmin>,
+    rabbit: Option<Arc<RabbitMq>>,
+    database: Option<Database>,
+}
+
+/// What the command answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// The broker's address.
+pub(crate) fn url() -> String {
+    std::env::var("LONGHAUL_AMQP_URL").expect("set LONGHAUL_AMQP_URL or run ./test")
+}
+
+/// Runs a test's steps.
+pub(crate) fn run<T>(steps: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(steps)
+}
+
+impl Stage {
+    /// A system whose two queues are there and empty.
+    pub(crate) async fn new(on: On) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let micros = SystemClock.now().as_micros() % 1_000_000;
+        let name =
+            |what: &str| Address::new(format!("cli{}-{micros}-{number}.{what}", std::process::id())).unwrap();
+        let stage = Self {
+            on,
+            folder: tempfile::tempdir().unwrap(),
+            errors: name("errors"),
+            source: name("billing"),
+        };
+        let open = stage.open().await;
+        let topology = Topology {
+            queues: vec![stage.source.clone()],
+            error_queues: vec![stage.errors.clone()],
+            ..Topology::default()
+        };
+        open.transport.prepare(&topology, Declare::Declare).await.unwrap();
+        open.close().await;
+        stage
+    }
+
+    /// The same with `count` failed messages `m-0`, `m-1`, …; every third is of another type and error.
+    pub(crate) async fn with_failed(on: On, count: usize) -> Self {
+        let stage = Self::new(on).await;
+        let batch: Vec<_> = (0..count).map(|number| stage.failed(number)).collect();
+        let open = stage.open().await;
+        for part in batch.chunks(open.transport.capabilities().max_batch) {
+            for result in open.transport.dispatch(part).await {
+                result.unwrap();
+            }
+        }
+        open.close().await;
+        stage
+    }
+
+    fn failed(&self, number: usize) -> Dispatch {
+        let (type_name, text) = match number % 3 {
+            0 => ("shipping.ship_order.v1", format!("find the order {number}")),
+            _ => (
+                "billing.charge_card.v1",
+                format!("charge {number} EUR: the bank is closed"),
+            ),
+        };
+        let text_header = text.clone();
+        let failed = SystemClock.now().to_string();
+        let headers = Headers::from_iter([
+            ("longhaul.type", type_name.to_owned()),
+            ("longhaul.content-type", "application/json".to_owned()),
+            ("longhaul.intent", "send".to_owned()),
+            ("longhaul.conversation", format!("c-{}", number % 2)),
+            ("longhaul.target.saga-type", "order".to_owned()),
+            ("longhaul.target.saga-id", number.to_string()),
+            ("longhaul.error.reason", "handler-failed".to_owned()),
+            ("longhaul.error.text", text_header),
+            ("longhaul.error.chain", "connection refused".to_owned()),
+            ("longhaul.error.endpoint", "billing".to_owned()),
+            ("longhaul.error.source-queue", self.source.to_string()),
+            ("longhaul.error.attempts", "6".to_owned()),
+            ("longhaul.error.last-failure", failed),
+        ]);
+        let body = format!("{{\"order\":{number}}}");
+        Dispatch {
+            envelope: Envelope::new(
+                MessageId::new(format!("m-{number}")).unwrap(),
+                headers,
+                body.into(),
+            ),
+            to: Destination::Queue(self.errors.clone()),
+            due: None,
+        }
+    }
+
+    /// Opens the broker; on the embedded one the command can't meanwhile.
+    pub(crate) async fn open(&self) -> Open {
+        match self.on {
+            On::RabbitMq => {
+                let rabbit = RabbitMq::builder(url()).connect().await.unwrap();
+                let rabbit = Arc::new(rabbit);
+                Open {
+                    transport: Arc::clone(&rabbit) as Arc<dyn Transport>,
+                    admin: Arc::clone(&rabbit) as Arc<dyn QueueAdmin>,
+                    rabbit: Some(rabbit),
+                    database: None,
+                }
+            }
+            On::Embedded => {
+                let database = Database::open(self.data()).unwrap();
+                let broker = LocalBroker::durable(database.clone(), Arc::new(SystemClock)).unwrap();
+                Open {
+                    transport: Arc::new(broker.clone()),
+                    admin: Arc::new(broker),
+                    rabbit: None,
+                    database: Some(database),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// How many messages are in the error queue and in the source queue.
+    pub(crate) async fn depths(&self) -> (u64, u64) {
+        let open = self.open().await;
+        let depth = async |queue| open.admin.depth(queue).await.unwrap().ready;
+        let depths = (depth(&self.errors).await, depth(&self.source).await);
+        open.close().await;
+        depths
+    }
+
+    /// All messages of a queue, in order; they stay there.
+    pub(crate) async fn messages(&self, queue: &Address) -> Vec<Incoming> {
+        let open = self.open().await;
+        let steps = async {
+            if *queue == self.errors {
+                shown(&*open.admin, queue).await
+            } else {
+                taken(&open, queue).await
+            }
+        };
+        let all = tokio::time::timeout(SOON, steps).await.expect("in time");
+        open.close().await;
+        all
+    }
+
+    /// The command on this system.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = bare(arguments);
+        command.env("LONGHAUL_ERROR_QUEUE", self.errors.as_str());
+        match self.on {
+            On::Embedded => command.env("LONGHAUL_DATA", self.data()),
+            On::RabbitMq => command.env("LONGHAUL_AMQP_URL", url()),
+        };
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn longhaul(&self, arguments: &[&str]) -> Answer {
+        answer(self.command(arguments))
+    }
+
+    /// Runs it, and reads what it answers as JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let answer = self.longhaul(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&answer.out).unwrap_or_else(|_| panic!("no JSON: {answer:?}"))
+    }
+
+    /// Kept until here, with its folder.
+    pub(crate) fn done(self) {
+        drop(self.folder);
+    }
+}
+
+async fn shown(admin: &dyn QueueAdmin, queue: &Address) -> Vec<Incoming> {
+    let mut pass = admin.look_through(queue).await.unwrap();
+    let mut all = Vec::new();
+    loop {
+        let page = pass.next(100).await.unwrap();
+        if page.is_empty() {
+            pass.close().await.unwrap();
+            return all;
+        }
+        all.extend(page.into_iter().map(|found| found.incoming));
+    }
+}
+
+/// An input queue is declared otherwise than an error queue: it is consumed, and given back.
+async fn taken(open: &Open, queue: &Address) -> Vec<Incoming> {
+    let options = ReceiverOptions {
+        prefetch: 1_000,
+        exclusive: false,
+    };
+    let depth = open.admin.depth(queue).await.unwrap().ready;
+    let mut receiver = open.transport.receiver(queue, options).await.unwrap();
+    let (mut all, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..depth {
+        let (incoming, settlement) = receiver.receive().await.unwrap().into_parts();
+        all.push(incoming);
+        held.push(settlement);
+    }
+    drop(held);
+    receiver.close().await.unwrap();
+    all
+}
+
+/// The command with nothing set up.
+pub(crate) fn bare(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LONGHAUL_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) fn answer(mut command: Command) -> Answer {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("runs");
+    Answer {
+        code: status.code().unwrap_or(-1),
+        out: String::from_utf8(stdout).expect("text"),
+        err: String::from_utf8(stderr).expect("text"),
+    }
+}
+
+impl Open {
+    pub(crate) async fn close(self) {
+        let Self {
+            transport,
+            admin,
+            rabbit,
+            database,
+        } = self;
+        drop((transport, admin));
+        if let Some(rabbit) = rabbit {
+            rabbit.close().await;
+        }
+        if let Some(database) = database {
+            database.close().unwrap();
+        }
+    }
+}
+
+impl Answer {
+    /// It ended like this and said that, on either channel.
+    #[track_caller]
+    pub(crate) fn says(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{self:?}");
+        for part in parts {
+            assert!(
+                self.out.contains(part) || self.err.contains(part),
+                "{part:?} is not in {self:?}"
+            );
+        }
+        assert!(!self.err.contains("panicked"), "{self:?}");
+    }
+}
+
+/// The id of a message.
+pub(crate) fn id(incoming: &Incoming) -> String {
+    String::from_utf8(incoming.id.clone().unwrap()).unwrap()
+}
+
+/// A header of a message.
+pub(crate) fn header<'a>(incoming: &'a Incoming, name: &str) -> Option<&'a str> {
+    let (_, value) = incoming.headers.iter().find(|(have, _)| have == name)?;
+    Some(std::str::from_utf8(value).unwrap())
+}
+
+/// A file with this text.
+pub(crate) fn file(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}

@@ -1,0 +1,79 @@
+//! Writing failed messages to a file, one line each.
+
+use std::io::{self, Write};
+
+use crate::errors::error::{OpsError, OpsErrorKind};
+use crate::errors::error_queue::{ErrorQueue, count};
+use crate::errors::failed::Failed;
+use crate::errors::filter::Selection;
+use crate::errors::progress::{Outcome, Progress};
+use crate::errors::record::Record;
+use crate::errors::walk::{PAGE, Walk};
+
+/// What is to be exported.
+#[derive(Debug, Clone)]
+pub struct ExportOptions {
+    /// Which messages.
+    pub selection: Selection,
+    /// Whether to take out what is written. Then `sync` must make it durable.
+    pub remove: bool,
+}
+
+impl ErrorQueue {
+    /// Writes messages as lines of JSON. Where they are to be taken out, each page is, once `sync` says that what was written is
+    /// safe.
+    ///
+    /// # Errors
+    /// See [`OpsErrorKind`]; what was written until then may lie in the queue still.
+    pub async fn export<W: Write + Send>(
+        &self,
+        options: &ExportOptions,
+        sink: &mut W,
+        sync: fn(&mut W) -> io::Result<()>,
+        told: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Outcome, OpsError> {
+        let mut walk = Walk::begin(self).await?;
+        let exported = self.export_in(&mut walk, options, (sink, sync), told).await;
+        walk.end(exported).await
+    }
+
+    async fn export_in<W: Write + Send>(
+        &self,
+        walk: &mut Walk,
+        options: &ExportOptions,
+        (sink, sync): (&mut W, fn(&mut W) -> io::Result<()>),
+        told: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Outcome, OpsError> {
+        let (now, mut outcome) = (self.clock.now(), Outcome::default());
+        loop {
+            let page = walk.page(PAGE).await?;
+            if page.is_empty() {
+                sync(sink).map_err(unwritable)?;
+                return Ok(outcome);
+            }
+            outcome.seen += count(page.len());
+            let mut places = Vec::new();
+            for found in &page {
+                if !options.selection.takes(&Failed::of(found), now) {
+                    continue;
+                }
+                outcome.matched += 1;
+                let line = Record::of(&found.incoming).to_line();
+                let line = line.map_err(|error| OpsError::new(OpsErrorKind::File, error.to_string()))?;
+                writeln!(sink, "{line}").map_err(unwritable)?;
+                places.push(found.place);
+            }
+            if options.remove && !places.is_empty() {
+                sync(sink).map_err(unwritable)?;
+                walk.remove(&places).await?;
+            }
+            outcome.done += count(places.len());
+            told(outcome.progress(walk.expected()));
+        }
+    }
+}
+
+fn unwritable(error: io::Error) -> OpsError {
+    let text = format!("write the exported messages: {error}; nothing that was not written was taken out");
+    OpsError::new(OpsErrorKind::File, text).caused_by(error)
+}

@@ -1,0 +1,27 @@
+//! What is in an error queue, and what can be done about it.
+
+mod copying;
+mod edit;
+mod error;
+mod error_queue;
+mod export;
+mod failed;
+mod filter;
+mod groups;
+mod import;
+mod progress;
+mod record;
+mod replay;
+mod resend;
+mod walk;
+
+pub use edit::{Edit, Edited};
+pub use error::{OpsError, OpsErrorKind};
+pub use error_queue::{ErrorQueue, Listing, Page};
+pub use export::ExportOptions;
+pub use failed::{Failed, PartOf};
+pub use filter::{Filter, Selection};
+pub use groups::{Group, GroupKey, Groups, MOST_GROUPS};
+pub use progress::{Outcome, Problem, Progress};
+pub use record::{BadRecord, Record};
+pub use replay::{Preview, Replay, Target};

@@ -1,0 +1,64 @@
+//! How far an action is, and what came of it.
+
+use serde::Serialize;
+
+/// The most problems that are told one by one.
+const TOLD: usize = 20;
+
+/// How far an action is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How many messages it expects to look at.
+    pub expected: u64,
+    /// How many it has looked at.
+    pub seen: u64,
+    /// How many are done.
+    pub done: u64,
+    /// How many could not be done, and stay.
+    pub failed: u64,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// How many messages were looked at.
+    pub seen: u64,
+    /// How many were meant.
+    pub matched: u64,
+    /// How many are done.
+    pub done: u64,
+    /// How many could not be done, and stay where they are.
+    pub failed: u64,
+    /// Why, for the first twenty.
+    pub problems: Vec<Problem>,
+}
+
+impl Outcome {
+    pub(crate) fn fail(&mut self, id: Option<&str>, why: impl Into<String>) {
+        self.failed += 1;
+        if self.problems.len() < TOLD {
+            self.problems.push(Problem {
+                id: id.map(str::to_owned),
+                why: why.into(),
+            });
+        }
+    }
+
+    pub(crate) fn progress(&self, expected: u64) -> Progress {
+        Progress {
+            expected,
+            seen: self.seen,
+            done: self.done,
+            failed: self.failed,
+        }
+    }
+}
+
+/// Why one message could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Which.
+    pub id: Option<String>,
+    /// Why; reads after "failed to".
+    pub why: String,
+}

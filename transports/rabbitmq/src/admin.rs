@@ -1,0 +1,161 @@
+//! What operators do with the queues of RabbitMQ.
+//!
+//! AMQP has no way to look at a queue: to see messages is to take them, without acknowledging. A pass takes page after page, each
+//! with a consumer of its own that may hold just that many, and gives all of them back at the end, in their order. Every
+//! look counts as a delivery, which is why error queues are declared with a limit that is never reached.
+
+mod pass;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable, types::ShortString};
+use longhaul_core::{
+    address::Address,
+    admin::{Pass, QueueAdmin, QueueDepth},
+    transport::{TransportError, TransportErrorKind},
+};
+use tokio::time::Instant;
+
+use crate::{
+    declare::Declarer,
+    fault::{Fault, FaultKind, within},
+    link::Link,
+    names::error_queue,
+    rabbit::RabbitMq,
+    timing::Timing,
+};
+
+use pass::RabbitPass;
+
+/// How long an operator that was there a moment ago (killed, for one) may take to be gone.
+const LEAVING: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+#[async_trait]
+impl QueueAdmin for RabbitMq {
+    fn caution(&self) -> Option<&'static str> {
+        Some("while a pass lasts, nobody else sees the messages that it has come by")
+    }
+
+    async fn queues(&self, _limit: usize) -> Result<Option<Vec<Address>>, TransportError> {
+        // AMQP does not list them.
+        Ok(None)
+    }
+
+    async fn depth(&self, queue: &Address) -> Result<QueueDepth, TransportError> {
+        let link = self.open("operator").await?;
+        let look = Declarer::new(&link, &self.target.timing)
+            .look_at(queue.as_str())
+            .await;
+        link.close().await;
+        let (ready, consumers) = look.map_err(|fault| looking(&fault, queue))?;
+        Ok(QueueDepth {
+            ready: ready.into(),
+            unsettled: None,
+            delayed: None,
+            consumers: Some(consumers.into()),
+        })
+    }
+
+    async fn look_through(&self, queue: &Address) -> Result<Box<dyn Pass>, TransportError> {
+        let link = self.open("operator").await?;
+        let begun = self.begin(&link, queue).await;
+        match begun {
+            Ok((channel, expected)) => {
+                let timing = self.target.timing.clone();
+                Ok(Box::new(RabbitPass::new(
+                    link,
+                    channel,
+                    queue.clone(),
+                    expected,
+                    timing,
+                )))
+            }
+            Err(error) => {
+                link.close().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl RabbitMq {
+    async fn begin(&self, link: &Link, queue: &Address) -> Result<(Channel, u64), TransportError> {
+        let timing = &self.target.timing;
+        let mut declarer = Declarer::new(link, timing);
+        let look = declarer.look_at(queue.as_str()).await;
+        look.map_err(|fault| looking(&fault, queue))?;
+        match declarer.compare(&error_queue(queue)).await {
+            Ok(()) => {}
+            Err(fault) if fault.kind == FaultKind::Denied => {
+                tracing::warn!(%queue, "can't check how the queue was declared: the user has no right to declare it");
+            }
+            Err(fault) if fault.kind == FaultKind::Different => return Err(otherwise(&fault, queue)),
+            Err(fault) => return Err(looking(&fault, queue)),
+        }
+        lock(link, &self.names.operator_of(queue.as_str()), timing)
+            .await
+            .map_err(|fault| locking(&fault, queue))?;
+        // Only now nobody else holds any of it.
+        let look = declarer.look_at(queue.as_str()).await;
+        let (ready, _) = look.map_err(|fault| looking(&fault, queue))?;
+        let channel = link.channel().await;
+        Ok((channel.map_err(|fault| looking(&fault, queue))?, ready.into()))
+    }
+}
+
+/// Keeps other operators out while the connection lives: an exclusive queue belongs to one.
+async fn lock(link: &Link, name: &str, timing: &Timing) -> Result<(), Fault> {
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        // A refusal closes the channel.
+        let channel = link.channel().await?;
+        let name = ShortString::try_new(name).map_err(|_| Fault::lost("the name of its lock is too long"))?;
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..Default::default()
+        };
+        let declare = channel.queue_declare(name, options, FieldTable::default());
+        match within(timing.answer, "a lock", declare).await {
+            Ok(_) => return Ok(()),
+            Err(fault) if fault.kind == FaultKind::Denied => {
+                tracing::warn!("can't keep other operators out: the user has no right to declare a queue");
+                return Ok(());
+            }
+            Err(fault) if fault.kind == FaultKind::Locked && Instant::now() < deadline => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
+fn locking(fault: &Fault, queue: &Address) -> TransportError {
+    if fault.kind == FaultKind::Locked {
+        let text =
+            format!("look through the queue `{queue}`: another operator does; wait until that one is done");
+        return TransportError::new(TransportErrorKind::InUse, text);
+    }
+    looking(fault, queue)
+}
+
+fn looking(fault: &Fault, queue: &Address) -> TransportError {
+    if fault.kind == FaultKind::NotFound {
+        let text = format!(
+            "look at the queue `{queue}`: there is none of that name; correct it, or start its endpoint once"
+        );
+        return TransportError::new(TransportErrorKind::Topology, text);
+    }
+    fault.while_doing(&format!("look at the queue `{queue}`"))
+}
+
+fn otherwise(fault: &Fault, queue: &Address) -> TransportError {
+    let text = format!(
+        "look through the queue `{queue}` ({}): it is not declared as an error queue of Longhaul is, and the broker might \
+         drop messages that were looked at too often; move them with a shovel to a queue that an endpoint has declared",
+        fault.text
+    );
+    TransportError::new(TransportErrorKind::Topology, text)
+}
