@@ -6,6 +6,7 @@ mod fast_clock;
 mod faults;
 mod hostile;
 mod inbox;
+mod limited;
 mod lines;
 mod outbox;
 mod races;

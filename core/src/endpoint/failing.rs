@@ -250,7 +250,7 @@ async fn retry_later_storeless(
     let (attempts, since) = (known.attempts.to_string(), known.since.unwrap_or(now));
     envelope.headers.set(headers::ATTEMPTS, attempts);
     envelope.headers.set(headers::FIRST_FAILURE, since.to_string());
-    let due = Some(now + delay.min(shared.longest_delay()));
+    let due = Some(now + delay.min(shared.longest_delay_storeless()));
     let retry = Dispatch {
         envelope,
         to: Destination::Queue(shared.name.clone()),
