@@ -25,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::address::Address;
@@ -37,7 +37,7 @@ use crate::transport::{
 };
 
 pub use directory::Directory;
-use receiver::{Fetcher, Fetching};
+use receiver::{Fetcher, Fetching, Room};
 
 /// What the keys of bodies are derived in.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6c8f_1b7e_53d2_4a0c_9be4_2f5d_0a91_37c6);
@@ -170,7 +170,7 @@ impl<T: Transport> ClaimCheck<T> {
             fetcher: Fetcher {
                 bodies: Arc::new(bodies),
                 clock: Arc::new(SystemClock),
-                room: room(UNSETTLED),
+                room: Room::new(UNSETTLED),
             },
         }
     }
@@ -193,7 +193,7 @@ impl<T: Transport> ClaimCheck<T> {
     /// always be.
     #[must_use]
     pub fn unsettled_bytes(mut self, bytes: usize) -> Self {
-        self.fetcher.room = room(bytes);
+        self.fetcher.room = Room::new(bytes);
         self
     }
 
@@ -263,10 +263,6 @@ impl<T: Transport> ClaimCheck<T> {
             ),
         ))
     }
-}
-
-fn room(bytes: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(receiver::permits(bytes)))
 }
 
 /// What the header says: which body, and how long it is.

@@ -29,8 +29,10 @@ const AWAY: Duration = Duration::from_secs(5);
 const PERMIT_BYTES: usize = 1024;
 
 /// So many bytes in permits.
-pub(super) fn permits(bytes: usize) -> usize {
-    bytes.div_ceil(PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS)
+fn permits(bytes: usize) -> usize {
+    // As many as can be asked for at once.
+    let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
+    bytes.div_ceil(PERMIT_BYTES).clamp(1, most)
 }
 
 /// What reading takes.
@@ -39,7 +41,24 @@ pub(super) struct Fetcher {
     pub(super) bodies: Arc<dyn BodyStore>,
     pub(super) clock: Arc<dyn Clock>,
     /// For bodies that are read and not settled.
-    pub(super) room: Arc<Semaphore>,
+    pub(super) room: Room,
+}
+
+/// Bytes, in permits.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    free: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Room {
+    pub(super) fn new(bytes: usize) -> Self {
+        let all = permits(bytes);
+        Self {
+            free: Arc::new(Semaphore::new(all)),
+            all,
+        }
+    }
 }
 
 /// A receiver that reads bodies back.
@@ -112,9 +131,7 @@ fn claim_of(incoming: &Incoming) -> Option<Claim> {
 impl Fetcher {
     /// The message with its body. As it came, where the body is gone for certain; `None` where it was given back.
     async fn read(self, delivery: Delivery, claim: Claim) -> Option<Delivery> {
-        let wanted = permits(claim.bytes).min(permits(usize::MAX));
-        let all = self.room.available_permits().max(1);
-        let permit = self.permit(wanted, all).await;
+        let permit = self.permit(claim.bytes).await;
         let redeliveries = delivery.redeliveries;
         let (mut incoming, settlement) = delivery.into_parts();
         match self.body(claim).await {
@@ -135,9 +152,12 @@ impl Fetcher {
         Some(Delivery::new(incoming, redeliveries, Box::new(held)))
     }
 
-    async fn permit(&self, wanted: usize, _all: usize) -> Option<OwnedSemaphorePermit> {
+    /// Room for a body; one that is larger than all room takes all of it.
+    async fn permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let wanted = permits(bytes).min(self.room.all);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        Arc::clone(&self.room).acquire_many_owned(wanted).await.ok()
+        let free = Arc::clone(&self.room.free);
+        free.acquire_many_owned(wanted).await.ok()
     }
 
     async fn body(&self, claim: Claim) -> Result<Bytes, BodyError> {
