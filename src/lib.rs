@@ -47,8 +47,8 @@
 //!   and stores. It belongs into `dev-dependencies`: it lets the simulation end processes within the runtime.
 
 pub use longhaul_core::{
-    Command, Event, Message, address, clock, codec, control, endpoint, envelope, handler, headers, ids,
-    limits, message, outbound, pipeline, reason, recoverability, stateful, store, transport,
+    Command, Event, Message, address, admin, claim_check, clock, codec, control, endpoint, envelope, handler,
+    headers, ids, limits, message, outbound, pipeline, reason, recoverability, stateful, store, transport,
 };
 pub use longhaul_core::{endpoint::EndpointError as Error, signals::stop_signal};
 pub use longhaul_sagas as sagas;

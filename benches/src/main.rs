@@ -7,6 +7,7 @@ mod endpoints;
 mod orders;
 mod raw;
 mod report;
+mod sqs;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -37,6 +38,23 @@ enum Command {
     Embedded {
         /// Orders in each run.
         #[arg(long, default_value_t = 20_000)]
+        orders: u64,
+    },
+    /// The order saga on SQS beside a raw SDK loop, and requests an order; LONGHAUL_SQS_ENDPOINT names the emulator.
+    Sqs {
+        /// Orders in each run.
+        #[arg(long, default_value_t = 2_000)]
+        orders: u64,
+        /// Runs of each side, taken in turn; the median counts.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
+    /// One side of the benchmark on SQS, in this process.
+    #[command(hide = true)]
+    SqsSide {
+        /// Which.
+        side: Side,
+        #[arg(long)]
         orders: u64,
     },
     /// One side of the benchmark on RabbitMQ, in this process.
@@ -72,6 +90,8 @@ fn main() -> Result<()> {
                 runs,
             } => rabbitmq(orders, latency_seconds, runs).await,
             Command::Embedded { orders } => embedded::run(orders).await,
+            Command::Sqs { orders, runs } => sqs::run(orders, runs).await,
+            Command::SqsSide { side, orders } => sqs::run_side(side, orders).await,
             Command::Side { side, orders, rate } => {
                 let report = side_report(side, orders, rate).await?;
                 println!("{}", serde_json::to_string(&report)?);

@@ -22,15 +22,15 @@ use crate::orders::note;
 use crate::report::{Report, Side, Stopwatch};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Body {
-    order: u64,
-    cents: u64,
-    note: String,
+pub(crate) struct Body {
+    pub(crate) order: u64,
+    pub(crate) cents: u64,
+    pub(crate) note: String,
 }
 
 /// The queues of the four roles.
-const ROLES: [&str; 4] = ["sales", "billing", "warehouse", "shipping"];
-const UNDER_WAY: u64 = 2_000;
+pub(crate) const ROLES: [&str; 4] = ["sales", "billing", "warehouse", "shipping"];
+pub(crate) const UNDER_WAY: u64 = 2_000;
 const PREFETCH: u16 = 512;
 /// Acknowledge at the latest after so many.
 const RANGE: usize = 64;
@@ -162,7 +162,11 @@ async fn play(
 }
 
 /// What follows a message: the next one's queue and kind.
-fn follow(kind: &str, state: &mut HashMap<u64, u8>, order: u64) -> Option<(&'static str, &'static str)> {
+pub(crate) fn follow(
+    kind: &str,
+    state: &mut HashMap<u64, u8>,
+    order: u64,
+) -> Option<(&'static str, &'static str)> {
     match kind {
         "place" => {
             state.insert(order, 1);

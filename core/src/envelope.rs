@@ -253,6 +253,12 @@ pub fn read(incoming: &Incoming, limits: &Limits) -> Result<Envelope, Unreadable
             format!("its body is over {} bytes", limits.body_bytes),
         ));
     }
+    if incoming.headers.iter().any(|(name, _)| name == headers::BODY) {
+        return Err(Unreadable::new(
+            Reason::MissingBody,
+            "its body was kept elsewhere and is gone, or this endpoint has no `ClaimCheck` around its transport",
+        ));
+    }
     let mut headers = Headers::new();
     for (name, value) in &incoming.headers {
         if name.len().max(value.len()) > limits.header_bytes {

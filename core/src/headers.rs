@@ -48,6 +48,8 @@ pub const DEFERRED: &str = "longhaul.deferred";
 pub const TIMEOUT_ID: &str = "longhaul.timeout-id";
 /// The token that the row must still have.
 pub const TIMEOUT_TOKEN: &str = "longhaul.timeout-token";
+/// Where the body is that was too large to travel with its message; see [`crate::claim_check`].
+pub const BODY: &str = "longhaul.body";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context, vendors' part.
@@ -78,7 +80,8 @@ pub const ERROR_HOST: &str = "longhaul.error.host";
 
 /// What the runtime adds to a message that was sent within its limits: retries, timeouts, the error queue and replays.
 /// These don't count towards [`crate::limits::Limits::headers`].
-pub(crate) const ADDED: [&str; 19] = [
+pub(crate) const ADDED: [&str; 20] = [
+    BODY,
     GENERATION,
     REPLAY,
     ATTEMPTS,

@@ -17,6 +17,7 @@ extern crate self as longhaul_core;
 
 pub mod address;
 pub mod admin;
+pub mod claim_check;
 pub mod clock;
 pub mod codec;
 pub mod control;

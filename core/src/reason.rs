@@ -22,6 +22,8 @@ pub enum Reason {
     TooLarge,
     /// No codec for the content type.
     UnknownContentType,
+    /// The body was kept elsewhere and is not there, or nobody said where to look for it.
+    MissingBody,
     /// The body is not what its type says.
     BadBody,
     /// The body is nested too deep.
@@ -63,6 +65,7 @@ impl Reason {
             Self::AmbiguousHeader => "ambiguous-header",
             Self::TooLarge => "too-large",
             Self::UnknownContentType => "unknown-content-type",
+            Self::MissingBody => "missing-body",
             Self::BadBody => "bad-body",
             Self::TooDeep => "too-deep",
             Self::UnknownType => "unknown-type",

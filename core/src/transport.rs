@@ -19,6 +19,16 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// What this transport can do. Constant for its lifetime.
     fn capabilities(&self) -> Capabilities;
 
+    /// Whether the message can be sent at all, as far as that can be told here and now: its size above all. Asked before
+    /// the message is committed. Its due time is not looked at, since what is far ahead may wait elsewhere.
+    ///
+    /// # Errors
+    /// [`TransportErrorKind::Invalid`] or [`TransportErrorKind::Configuration`]: `dispatch` would say the same.
+    fn check(&self, dispatch: &Dispatch) -> Result<(), TransportError> {
+        let _ = dispatch;
+        Ok(())
+    }
+
     /// Creates, checks or assumes what `topology` names. Idempotent, and safe from several processes at once.
     ///
     /// # Errors
@@ -177,7 +187,8 @@ pub struct Dispatch {
     pub envelope: Envelope,
     /// Where it goes.
     pub to: Destination,
-    /// Not before this time; `None` or a time already passed means now. At most [`Capabilities::max_delay`] ahead, and to a queue.
+    /// Not before this time; `None` or a time already passed means now. At most
+    /// [`Capabilities::max_delay_storeless`] ahead, and to a queue.
     pub due: Option<Timestamp>,
 }
 
@@ -195,8 +206,11 @@ pub enum Accepted {
 pub struct Capabilities {
     /// For logs: `local`, `rabbitmq`, …
     pub name: &'static str,
-    /// The longest delay that the broker keeps by itself.
+    /// The longest delay that the broker keeps by itself. Longer ones wait in the store of an endpoint that has one.
     pub max_delay: Duration,
+    /// The longest delay that is taken at all, for endpoints without a store; [`Capabilities::max_delay`] or longer, if
+    /// the transport has a way to go on with messages that the broker keeps too short. That way costs more.
+    pub max_delay_storeless: Duration,
     /// The largest body in bytes.
     pub max_body: usize,
     /// The largest batch that [`Transport::dispatch`] takes at once.

@@ -11,3 +11,5 @@ readonly xtask=${CARGO_TARGET_DIR:-target}/debug/xtask
 # The seed is drawn and shown: with --seed a run can be repeated.
 "$xtask" kill --orders 1500 --kills 8
 "$xtask" kill --broker rabbitmq --orders 1500 --kills 8 --restarts 1
+# Over a network that loses the answers to one request in a hundred and sends one batch in twenty twice.
+"$xtask" kill --broker sqs --orders 600 --kill-every 2

@@ -150,6 +150,7 @@ impl Transport for SimTransport {
         Capabilities {
             name: "simulated",
             max_delay: self.personality.longest_delay(),
+            max_delay_storeless: self.personality.longest_delay(),
             max_body: 1 << 20,
             max_batch: self.personality.max_batch(),
             durable: true,

@@ -195,8 +195,13 @@ async fn send_all(shared: &Shared, mut left: Vec<PendingRow>) {
 }
 
 /// Whether the row of a refused message stays to be sent; the others are set aside for people.
-fn may_still_go(error: &TransportError) -> bool {
-    error.is_retryable() || error.kind() == TransportErrorKind::Closed
+pub(crate) fn may_still_go(error: &TransportError) -> bool {
+    // Rights and credentials are mended by people, not by the message.
+    error.is_retryable()
+        || matches!(
+            error.kind(),
+            TransportErrorKind::Closed | TransportErrorKind::Denied
+        )
 }
 
 /// Runs the handlers, one after the other.

@@ -60,7 +60,7 @@ pub(crate) fn dispatches(
             "request a timeout: this endpoint has no store; give it one with `.persistence(…)`",
         ));
     }
-    let longest = shared.longest_delay();
+    let longest = shared.longest_delay_storeless();
     messages
         .into_iter()
         .map(|message| {
@@ -114,7 +114,9 @@ fn dispatch(shared: &Shared, cause: Cause<'_>, message: Outgoing) -> HandlerResu
         headers.set(headers::CONVERSATION, message.id.as_str());
     }
     let envelope = finish(shared, Envelope::new(message.id, headers, message.body))?;
-    Ok(Dispatch { envelope, to, due })
+    let dispatch = Dispatch { envelope, to, due };
+    shared.transport.check(&dispatch).map_err(unsendable)?;
+    Ok(dispatch)
 }
 
 fn timeout_row(shared: &Shared, cause: Cause<'_>, request: TimeoutRequest) -> HandlerResult<PendingRow> {

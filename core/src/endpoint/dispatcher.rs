@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tracing::Instrument;
 
 use crate::clock::{Clock, Timestamp, within};
+use crate::endpoint::attempt::may_still_go;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::shared::Shared;
 use crate::ids::{MessageId, derived_message_id};
@@ -314,7 +315,7 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
                 });
                 return;
             }
-            shared.marks.add(if error.is_retryable() || error.kind() == TransportErrorKind::Closed {
+            shared.marks.add(if may_still_go(error) {
                 let attention = now + backoff(shared, error.kind());
                 // The relay has looked at it by then, and a claim that failed has ended.
                 shared.queue.refuse(&mark.id, attention + shared.waits.lease * 2);
@@ -347,7 +348,9 @@ fn confirmed(shared: &Shared, mark: Mark) -> PendingChange {
 /// A queue that is missing is looked for less often than a broker that was away for a moment.
 fn backoff(shared: &Shared, kind: TransportErrorKind) -> Duration {
     match kind {
-        TransportErrorKind::Unroutable | TransportErrorKind::Rejected => shared.waits.again * 10,
+        TransportErrorKind::Unroutable | TransportErrorKind::Rejected | TransportErrorKind::Denied => {
+            shared.waits.again * 10
+        }
         _ => shared.waits.again,
     }
 }

@@ -333,7 +333,7 @@ pub(crate) async fn send_later(
     if let Some(since) = known.since {
         envelope.headers.set(headers::FIRST_FAILURE, since.to_string());
     }
-    let due = Some(shared.clock.now() + delay.min(shared.longest_delay()));
+    let due = Some(shared.clock.now() + delay.min(shared.longest_delay_storeless()));
     let retry = Dispatch {
         envelope,
         to: Destination::Queue(shared.name.clone()),

@@ -76,6 +76,12 @@ impl Shared {
             .saturating_sub(Duration::from_secs(1))
     }
 
+    /// The longest delay given to the broker where there is no store for the rest.
+    pub(crate) fn longest_delay_storeless(&self) -> Duration {
+        let longest = self.transport.capabilities().max_delay_storeless;
+        longest.saturating_sub(Duration::from_secs(1))
+    }
+
     /// Loads within the time limit; a fatal error stops the endpoint.
     pub(crate) async fn load(&self, store: &dyn Store, request: &LoadRequest) -> Result<Loaded, StoreError> {
         let load = store.load(request).instrument(tracing::debug_span!("load"));

@@ -138,7 +138,7 @@ pub async fn when_a_delay_is_as_long_as_it_may_be_it_is_taken(fixture: &dyn Tran
 pub async fn when_a_delay_is_too_long_the_error_is_final(fixture: &dyn TransportFixture) {
     let bench = Bench::new(fixture).await;
     let queue = bench.queue("sales").await;
-    let longest = bench.transport.capabilities().max_delay;
+    let longest = bench.transport.capabilities().max_delay_storeless;
     for beyond in [longest + fixture.short_delay() * 10, longest.saturating_mul(1000)] {
         let result = bench
             .dispatch(&[due("m-1", &queue, bench.now() + beyond)])

@@ -125,7 +125,7 @@ pub async fn when_good_and_bad_are_mixed_each_gets_its_own_result(fixture: &dyn 
     let queue = bench.queue("sales").await;
     let nowhere = bench.address("nowhere");
     let unheard = fixture.unique("nobody.listens.v1");
-    let too_late = bench.now() + bench.transport.capabilities().max_delay * 2;
+    let too_late = bench.now() + bench.transport.capabilities().max_delay_storeless * 2;
     let (mut batch, mut expected, mut good) = (Vec::new(), Vec::new(), Vec::new());
     let most = bench.transport.capabilities().max_batch.min(50);
     for number in 0..most {

@@ -26,6 +26,7 @@ pub async fn when_a_transport_is_asked_again_what_it_can_it_says_the_same(fixtur
     assert_eq!(fixture.transport().await.capabilities(), first);
     assert!(!first.name.is_empty());
     assert!(first.max_batch > 0 && first.max_body > 0);
+    assert!(first.max_delay_storeless >= first.max_delay);
 }
 
 /// "Whether the broker can be reached, and may be published to": it can, and those who ask later learn it too.

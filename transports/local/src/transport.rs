@@ -23,6 +23,7 @@ impl Transport for LocalBroker {
         Capabilities {
             name: "local",
             max_delay: MAX_DELAY,
+            max_delay_storeless: MAX_DELAY,
             max_body: self.shared.options.max_body,
             max_batch: 1_000,
             durable: self.shared.journal.is_some(),

@@ -230,9 +230,11 @@ impl Transport for RabbitMq {
         let sample = Duration::from_secs(1_000_000);
         let speed = sample.as_secs_f64() / self.clock.to_real(sample).as_secs_f64().max(f64::MIN_POSITIVE);
         let longest = self.delays.longest().as_secs_f64() * speed;
+        let longest = Duration::try_from_secs_f64(longest).unwrap_or(Duration::MAX);
         Capabilities {
             name: "rabbitmq",
-            max_delay: Duration::try_from_secs_f64(longest).unwrap_or(Duration::MAX),
+            max_delay: longest,
+            max_delay_storeless: longest,
             max_body: self.max_body,
             max_batch: WINDOW_MESSAGES,
             durable: true,

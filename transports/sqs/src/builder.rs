@@ -9,7 +9,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, identity::IdentityCache, retry::RetryConfig};
 use aws_config::{stalled_stream_protection::StalledStreamProtectionConfig, timeout::TimeoutConfig};
-use aws_sdk_sqs::config::SharedHttpClient;
+use aws_sdk_sqs::config::{Credentials, SharedHttpClient};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use longhaul_core::{
     address::Address,
@@ -20,9 +20,10 @@ use longhaul_core::{
 
 use crate::{
     backoff::Backoff,
-    call::Caller,
+    call::{Caller, Requests},
     health::HealthBoard,
     inner::{Events, Inner, check_account},
+    laps::LAP,
     names::Names,
     queues::Queues,
     sqs::Sqs,
@@ -45,11 +46,13 @@ const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
 pub struct SqsBuilder {
     region: Option<String>,
     endpoint: Option<String>,
+    is_emulator: bool,
     profile: Option<String>,
     account: Option<String>,
     prefix: String,
     events: Events,
     pollers: usize,
+    long_delays: bool,
     unsettled_bytes: usize,
     allow_plaintext: bool,
     timing: Timing,
@@ -63,11 +66,13 @@ impl SqsBuilder {
         Self {
             region: None,
             endpoint: None,
+            is_emulator: false,
             profile: None,
             account: None,
             prefix: String::new(),
             events: Events::Topics,
             pollers: 3,
+            long_delays: false,
             unsettled_bytes: 128 * 1024 * 1024,
             allow_plaintext: false,
             timing: Timing::default(),
@@ -87,6 +92,13 @@ impl SqsBuilder {
     pub fn endpoint_url(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
+    }
+
+    /// An emulator at this address, with a region and credentials of its own: nothing is looked for on this machine.
+    pub fn emulator(mut self, url: impl Into<String>) -> Self {
+        self.region.get_or_insert_with(|| "us-east-1".to_owned());
+        self.is_emulator = true;
+        self.endpoint_url(url)
     }
 
     /// Allows an [address](Self::endpoint_url) on another machine without TLS: all messages are readable on the way.
@@ -136,6 +148,20 @@ impl SqsBuilder {
             }
         }
         self.events = Events::ByPublisher(subscribers);
+        self
+    }
+
+    /// Delays over 900 s for senders without a store, in both directions.
+    ///
+    /// Endpoints with a store don't need it: what is far ahead waits there, costs nothing, and can't be lost. With this, a
+    /// program without one may send for up to a century later, to endpoints that have this set too: such an endpoint
+    /// gets a second queue, `<its queue>-delay.fifo`, in which messages go round every 900 s, and takes care of it as long as
+    /// it runs. That costs about a third of a request per message and lap, and three polls a minute.
+    ///
+    /// What waits there is lost when the endpoint does not run for 14 days, the longest that SQS keeps anything. A name has
+    /// at most 69 characters then, prefix included.
+    pub fn long_delays(mut self) -> Self {
+        self.long_delays = true;
         self
     }
 
@@ -227,6 +253,7 @@ impl SqsBuilder {
             caller: Caller {
                 backoff: Backoff::new(&self.timing, Arc::clone(&self.randomness)),
                 health: Arc::new(HealthBoard::new()),
+                requests: Requests::default(),
                 timing: self.timing,
             },
             names,
@@ -236,6 +263,7 @@ impl SqsBuilder {
             queues: Queues::default(),
             topics: Topics::default(),
             pollers: self.pollers,
+            long_delays: self.long_delays,
             unsettled_bytes: self.unsettled_bytes,
             clock: self.clock,
             randomness: self.randomness,
@@ -268,6 +296,9 @@ impl SqsBuilder {
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
         }
+        if self.is_emulator {
+            loader = loader.credentials_provider(Credentials::new("test", "test", None, None, "emulator"));
+        }
         #[cfg(test)]
         if self.http.is_some() {
             loader = loader.test_credentials();
@@ -285,6 +316,12 @@ fn check(timing: &Timing) -> Result<(), TransportError> {
     if timing.lease < Duration::from_secs(2) || timing.lease > LONGEST_LEASE {
         return fault(
             "use this lease: SQS keeps messages invisible for up to 12 h; use Timing::lease of 2 s to 12 h",
+        );
+    }
+    let lap = timing.lap;
+    if lap < Duration::from_secs(1) || lap > LAP || lap.subsec_nanos() > 0 {
+        return fault(
+            "use these laps: SQS delays by whole seconds, up to 900; use Timing::lap of 1 s to 900 s",
         );
     }
     if timing.tries == 0 {

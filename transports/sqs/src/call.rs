@@ -1,6 +1,12 @@
 //! One request to AWS: with a time limit around everything, and again after a pause where that may help.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use aws_sdk_sqs::{
     config::http::HttpResponse,
@@ -9,12 +15,31 @@ use aws_sdk_sqs::{
 
 use crate::{backoff::Backoff, fault::Fault, health::HealthBoard, timing::Timing};
 
+/// How many requests a transport has made to AWS, which is what the bill counts. Clones count the same.
+///
+/// Requests that were given up or refused count too. What the SDK asks for by itself, credentials above all, does not.
+#[derive(Clone, Debug, Default)]
+pub struct Requests(Arc<AtomicU64>);
+
+impl Requests {
+    /// So many until now, polls among them.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What every request needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) timing: Timing,
     pub(crate) backoff: Backoff,
     pub(crate) health: Arc<HealthBoard>,
+    pub(crate) requests: Requests,
 }
 
 impl Caller {
@@ -41,6 +66,7 @@ impl Caller {
         E: ProvideErrorMetadata,
         SdkError<E, HttpResponse>: std::error::Error,
     {
+        self.requests.one();
         let limit = limit + self.timing.credentials;
         let outcome = match tokio::time::timeout(limit, request).await {
             Ok(answer) => answer.map_err(Fault::from),

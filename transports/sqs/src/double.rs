@@ -1,5 +1,7 @@
 //! A double for HTTP: what the SDK would send is shown to a script, which answers, late or never.
 
+pub(crate) mod model;
+
 use std::{
     fmt,
     sync::{Arc, Mutex},
@@ -9,8 +11,9 @@ use std::{
 use aws_sdk_sqs::config::{
     HttpClient, RuntimeComponents, SharedHttpClient, http::HttpRequest, http::HttpResponse,
 };
-use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
+    result::ConnectorError,
 };
 use longhaul_core::ids::SeededRandomness;
 use serde_json::{Value, json};
@@ -22,6 +25,10 @@ pub(crate) enum Reply {
     Now(u16, Value),
     After(Duration, Value),
     Never,
+    /// There is nobody of that name.
+    Unreachable,
+    /// Later the script is asked again, with this body.
+    Again(Duration, Value),
 }
 
 impl Reply {
@@ -50,13 +57,17 @@ pub(crate) struct Double {
 impl Double {
     /// Where queues are found by themselves.
     pub(crate) fn new(mut script: impl FnMut(&str, &Value) -> Reply + Send + 'static) -> Self {
-        let script = move |name: &str, body: &Value| match name {
+        Self::plain(move |name, body| match name {
             "GetQueueUrl" => {
                 let queue = body["QueueName"].as_str().unwrap();
                 Reply::ok(json!({ "QueueUrl": format!("https://sqs.test/123456789012/{queue}") }))
             }
             name => script(name, body),
-        };
+        })
+    }
+
+    /// Where the script answers everything.
+    pub(crate) fn plain(script: impl FnMut(&str, &Value) -> Reply + Send + 'static) -> Self {
         Self {
             script: Arc::new(Mutex::new(Box::new(script))),
             seen: Arc::default(),
@@ -89,16 +100,26 @@ impl HttpConnector for Double {
         let name = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body = request.body().bytes().unwrap_or_default();
         let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-        let reply = (self.script.lock().unwrap())(&name, &body);
-        self.seen.lock().unwrap().push((name, body));
+        let mut reply = (self.script.lock().unwrap())(&name, &body);
+        self.seen.lock().unwrap().push((name.clone(), body));
+        let script = Arc::clone(&self.script);
         HttpConnectorFuture::new(async move {
+            while let Reply::Again(pause, body) = reply {
+                tokio::time::sleep(pause).await;
+                reply = (script.lock().unwrap())(&name, &body);
+            }
             let (status, body) = match reply {
+                Reply::Again(..) => unreachable!("it was asked again"),
                 Reply::Now(status, body) => (status, body),
                 Reply::After(delay, body) => {
                     tokio::time::sleep(delay).await;
                     (200, body)
                 }
                 Reply::Never => std::future::pending().await,
+                Reply::Unreachable => {
+                    let error = std::io::Error::other("dns error: no such host");
+                    return Err(ConnectorError::io(error.into()));
+                }
             };
             Ok(HttpResponse::new(
                 status.try_into().unwrap(),

@@ -91,7 +91,7 @@ impl Fault {
             ),
             FaultKind::Denied => (
                 TransportErrorKind::Denied,
-                "check the credentials, and give them the rights that the plan's policy lists",
+                "check the credentials and the region, and give them the rights that the plan's policy lists",
             ),
             FaultKind::Throttled => (TransportErrorKind::Rejected, "try again later"),
             FaultKind::Stale => (TransportErrorKind::Unknown, "it comes again"),
@@ -173,6 +173,11 @@ fn kind_of(code: &str) -> Option<FaultKind> {
         | "InvalidClientTokenId"
         | "UnrecognizedClientException"
         | "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "NotAuthorized"
+        | "RequestExpired"
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "MissingAuthenticationToken"

@@ -20,7 +20,10 @@ use longhaul_core::{
 };
 use serde::Deserialize;
 
-use crate::message::{self, Attribute, Came, ID, MESSAGE, Packed, TEXT, VERSION};
+use crate::{
+    message::{self, Attribute, Came, ID, MESSAGE, Packed, TEXT, VERSION},
+    waiting::DELAY,
+};
 
 /// The attributes that other programs set.
 const TYPE: &str = "type";
@@ -114,7 +117,7 @@ fn ours(parcel: Parcel) -> Result<Incoming, Parcel> {
         .collect();
     let mut kept = packed.attributes;
     let others = parcel.attributes.into_values();
-    for other in others.filter(|other| other.name != ID && other.name != MESSAGE) {
+    for other in others.filter(|other| ![ID, MESSAGE, DELAY].contains(&other.name.as_str())) {
         match other {
             Attribute {
                 name,

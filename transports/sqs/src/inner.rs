@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) queues: Queues,
     pub(crate) topics: Topics,
     pub(crate) pollers: usize,
+    /// Whether delays over 900 s are taken, by messages that go round.
+    pub(crate) long_delays: bool,
     pub(crate) unsettled_bytes: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<dyn Randomness>,

@@ -2,7 +2,8 @@
 //!
 //! SQS keeps a message for at most 900 s. With a store the rest waits there, and this transport is only asked for the
 //! last 900 s. What is here is for senders without a store: a message goes round in a FIFO queue whose every delivery
-//! is delayed by 900 s, as often as it takes, and its last part is an ordinary delay on its own queue.
+//! is delayed by 900 s, as often as it takes, and its last part is an ordinary delay on its own queue. It carries the
+//! time when it is due, so that what each lap takes beside the 900 s does not add up.
 
 use std::time::Duration;
 
@@ -28,10 +29,15 @@ pub enum Next {
 /// ```
 #[must_use]
 pub fn next(rest: Duration) -> Next {
-    if rest <= LAP {
+    step(rest, LAP)
+}
+
+/// The same with laps of another length.
+pub(crate) fn step(rest: Duration, lap: Duration) -> Next {
+    if rest <= lap {
         Next::Direct(rest)
     } else {
-        Next::Lap(rest.saturating_sub(LAP))
+        Next::Lap(rest.saturating_sub(lap))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Longhaul on Amazon SQS: standard queues, events over SNS, delays of up to 15 minutes.
+//! Longhaul on Amazon SQS: standard queues, events over SNS, delays.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,6 +16,7 @@
 //! | object | what for |
 //! |---|---|
 //! | queue `<prefix><endpoint>` | an endpoint's input |
+//! | queue `<prefix><endpoint>-delay.fifo` | only with [`SqsBuilder::long_delays`]: what senders without a store delay for long |
 //! | queue `<prefix><error queue>` | what failed; messages stay for 14 days, the longest that SQS has |
 //! | topic `<prefix><event>` | an event; the queues of its subscribers get it as it is (raw delivery) |
 //! | a statement `LonghaulEvents` in the policy of a subscribing queue | lets topics of the prefix send to it |
@@ -43,13 +44,16 @@
 //! # What to know when running it
 //!
 //! - **Order.** Standard queues have none. Sagas don't need it; handlers that do must not count on it.
-//! - **Delays.** SQS keeps a message for at most 900 s, and longer ones are refused. An endpoint with a store is not limited
-//!   by that: the rest waits there. [`laps`] has the arithmetic for senders without a store, which are not served yet.
+//! - **Delays.** SQS keeps a message for at most 900 s. An endpoint with a store is not limited by that: the rest waits there,
+//!   as one row, and costs one request in the end. Senders without a store are refused longer delays, unless both they and
+//!   the endpoint have [`SqsBuilder::long_delays`]: then messages go round in a FIFO queue, 900 s each [lap](laps), with the
+//!   time when they are due, and come at most a second late. **The limit:** what goes round is lost when the endpoint
+//!   does not run for 14 days, since SQS keeps nothing for longer. Each start says so in the log.
 //! - **Size.** A body of up to 720 KiB can be sent, an event of 256 KiB with its headers.
 //! - **One process per queue** (an embedded store) is checked with a tag. After a process was killed, the next one waits
-//!   for up to 24 s until the tag has run out.
+//!   for up to 24 s until the tag has run out ([`Timing::tag`]).
 //! - **Cost.** Under load a message takes about a third of a request: a tenth to send, a tenth to receive, a tenth to
-//!   delete. An idle queue is polled three times a minute.
+//!   delete. An idle queue is polled three times a minute, one for long delays too. [`Sqs::requests`] counts.
 //!
 //! # Messages of other programs
 //!
@@ -73,16 +77,26 @@
 //! | a queue can be made again at once after it was deleted | after 60 s |
 //! | a receipt that has lapsed is refused when deleting | may be taken, without effect |
 //! | no single entry of a batch ever fails to be sent | it may |
+//! | polls wait for as long as they ask | at most 20 s, or are refused |
+//! | credentials, rights and signatures are not looked at | they are, and each request may be denied |
+//! | the visibility of a message that is visible again can be changed | is refused |
+//! | nothing is throttled, and nothing delivered twice | anything may be |
 //! | messages come in the order of sending | in any order |
 //! | a topic and its subscriptions change at once | in the end |
 //!
-//! What it can't do is tested with a double for HTTP: failing and forgotten entries, throttling, polls that hang.
+//! What it does not refuse is refused here before anything is sent. What it can't do is tested with a double for HTTP:
+//! failing and forgotten entries, throttling, duplicates, stale receipts, credentials that run out, polls that hang. Laps
+//! are tested on virtual time with a small model of SQS, and on the emulator with laps of two seconds.
 
 mod admission;
 mod backoff;
+#[cfg(test)]
+mod bad_input;
 mod batch;
 mod builder;
 mod call;
+#[cfg(test)]
+mod delays;
 #[cfg(test)]
 mod double;
 mod fault;
@@ -90,6 +104,8 @@ mod health;
 mod incoming;
 mod inner;
 pub mod laps;
+#[cfg(test)]
+mod limits;
 mod message;
 mod names;
 pub mod plan;
@@ -102,7 +118,9 @@ mod sqs;
 mod text;
 mod timing;
 mod topics;
+mod waiting;
 
 pub use builder::SqsBuilder;
+pub use call::Requests;
 pub use sqs::Sqs;
 pub use timing::Timing;

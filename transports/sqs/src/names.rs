@@ -20,6 +20,8 @@ use longhaul_core::{
 
 /// The longest name of a queue.
 pub(crate) const QUEUE_CHARACTERS: usize = 80;
+/// What the name of a queue for long delays ends with, after that of the input queue.
+const DELAYS: &str = "-delay.fifo";
 /// The longest name of a topic.
 const TOPIC_CHARACTERS: usize = 256;
 
@@ -55,6 +57,25 @@ impl Names {
     /// The name of an address's queue.
     pub(crate) fn queue(&self, address: &Address) -> Result<String, TransportError> {
         fits("queue", &self.prefix, address.as_str(), QUEUE_CHARACTERS)
+    }
+
+    /// The name of the queue in which messages for an address wait that are delayed for longer than SQS keeps.
+    pub(crate) fn delays(&self, address: &Address) -> Result<String, TransportError> {
+        let full = format!("{}{DELAYS}", self.queue(address)?);
+        if full.len() <= QUEUE_CHARACTERS {
+            return Ok(full);
+        }
+        Err(TransportError::new(
+            TransportErrorKind::Configuration,
+            format!(
+                "use the name {:?}: with long delays it has a second queue, `{full}`, which has {} characters of at most \
+                 {QUEUE_CHARACTERS}; choose a name of at most {} with the prefix, or do without \
+                 SqsBuilder::long_delays",
+                address.as_str(),
+                full.len(),
+                QUEUE_CHARACTERS - DELAYS.len()
+            ),
+        ))
     }
 
     /// The name of an event's topic.
@@ -112,10 +133,12 @@ fn unescaped(text: &str) -> Option<String> {
                 rest
             }
             [b'_', ..] => return None,
-            [byte, rest @ ..] => {
+            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || *byte == b'-' => {
                 bytes.push(*byte);
                 rest
             }
+            // Nothing else is left as it is: a queue for long delays, for one, has no address.
+            [_, ..] => return None,
         };
     }
     String::from_utf8(bytes).ok()
@@ -155,6 +178,23 @@ mod tests {
     }
 
     #[test]
+    fn when_an_endpoint_takes_long_delays_its_name_may_be_eleven_characters_shorter() {
+        let delays = |name: &str| names().delays(&Address::new(name).expect("an address"));
+        assert_eq!(
+            delays("sales.orders").expect("it fits"),
+            "prod-sales__orders-delay.fifo"
+        );
+        assert_eq!(delays(&"x".repeat(64)).map(|name| name.len()).ok(), Some(80));
+        let error = delays(&"x".repeat(65)).expect_err("it is too long");
+        assert_eq!(error.kind(), TransportErrorKind::Configuration);
+        let text = error.to_string();
+        assert!(
+            text.contains("81 characters") && text.contains("at most 69"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn when_the_prefix_has_other_characters_it_is_refused() {
         assert!(Names::new("").is_ok());
         for prefix in ["prod.", "größe", "a b"] {
@@ -164,7 +204,14 @@ mod tests {
 
     #[test]
     fn when_a_queue_was_not_named_by_this_rule_it_has_no_address() {
-        for foreign in ["sales", "prod-a_", "prod-a_zz", "prod-a_4", "prod-_ff"] {
+        for foreign in [
+            "sales",
+            "prod-a_",
+            "prod-a_zz",
+            "prod-a_4",
+            "prod-_ff",
+            "prod-sales-delay.fifo",
+        ] {
             assert_eq!(names().address(foreign), None, "{foreign:?}");
         }
     }

@@ -5,7 +5,12 @@ use std::{
     fmt,
 };
 
-use crate::{inner::Events, names::Names};
+use crate::{
+    inner::Events,
+    names::Names,
+    timing::{Timing, seconds_up},
+    waiting,
+};
 use longhaul_core::{
     address::Address,
     transport::{Topology, TransportError},
@@ -22,9 +27,11 @@ pub enum Purpose {
     Input,
     /// It keeps what failed.
     Errors,
+    /// Messages with delays over 900 s go round in it.
+    Delays,
 }
 
-/// A standard queue.
+/// A queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Its name at SQS.
@@ -58,6 +65,7 @@ pub struct Plan {
     /// Topics of its own events.
     pub publishes: BTreeSet<String>,
     names: Option<Names>,
+    long_delays: bool,
     pub(crate) region: String,
 }
 
@@ -65,8 +73,9 @@ impl Plan {
     pub(crate) fn new(
         names: &Names,
         region: &str,
-        lease_seconds: i32,
+        timing: &Timing,
         events: &Events,
+        long_delays: bool,
         topology: &Topology,
     ) -> Result<Self, TransportError> {
         let mut plan = Self {
@@ -76,7 +85,10 @@ impl Plan {
         };
         let attributes = BTreeMap::from([
             ("MessageRetentionPeriod".to_owned(), RETENTION_SECONDS.to_string()),
-            ("VisibilityTimeout".to_owned(), lease_seconds.to_string()),
+            (
+                "VisibilityTimeout".to_owned(),
+                seconds_up(timing.lease).to_string(),
+            ),
         ]);
         let inputs = topology.queues.iter().map(|queue| (queue, Purpose::Input));
         let errors = topology.error_queues.iter().map(|queue| (queue, Purpose::Errors));
@@ -90,6 +102,16 @@ impl Plan {
                 });
             }
         }
+        if long_delays && topology.delays {
+            for address in &topology.queues {
+                plan.queues.push(Queue {
+                    name: names.delays(address)?,
+                    purpose: Purpose::Delays,
+                    attributes: waiting::attributes(timing),
+                });
+            }
+        }
+        plan.long_delays = long_delays;
         if *events == Events::Topics {
             for (from, to) in [
                 (&topology.subscriptions, &mut plan.subscriptions),
@@ -125,6 +147,9 @@ impl Plan {
         if let Some(names) = &self.names {
             for queue in queues {
                 self.sends_to.insert(names.queue(queue)?);
+                if self.long_delays {
+                    self.sends_to.insert(names.delays(queue)?);
+                }
             }
         }
         Ok(self)
@@ -154,6 +179,7 @@ impl fmt::Display for Plan {
             let what = match queue.purpose {
                 Purpose::Input => "input",
                 Purpose::Errors => "errors",
+                Purpose::Delays => "long delays",
             };
             let attributes: Vec<String> = queue
                 .attributes
@@ -194,6 +220,10 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn plan() -> Plan {
+        planned(false)
+    }
+
+    pub(crate) fn planned(long_delays: bool) -> Plan {
         let wanted = |event: &str| Wanted {
             event: event.to_owned(),
             queue: address("sales"),
@@ -206,7 +236,16 @@ pub(crate) mod tests {
             delays: true,
         };
         let names = Names::new("prod-").unwrap();
-        Plan::new(&names, "eu-west-1", 30, &Events::Topics, &topology).unwrap()
+        let timing = Timing::default();
+        Plan::new(
+            &names,
+            "eu-west-1",
+            &timing,
+            &Events::Topics,
+            long_delays,
+            &topology,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -219,5 +258,16 @@ policy on the queue prod-sales: topics of this prefix may send to it
 no subscription of the queue prod-sales to the topic prod-old
 ";
         assert_eq!(plan().to_string(), expected);
+    }
+
+    #[test]
+    fn when_delays_may_be_long_each_input_queue_has_one_beside_it_that_delays_by_itself() {
+        let queue = "queue prod-sales-delay.fifo (long delays; DeduplicationScope=messageGroup, DelaySeconds=900, \
+                     FifoQueue=true, FifoThroughputLimit=perMessageGroupId, MessageRetentionPeriod=1209600, \
+                     VisibilityTimeout=30)\n";
+        let plan = planned(true);
+        assert!(plan.to_string().contains(queue), "{plan}");
+        let plan = plan.sending_to([&address("billing")]).unwrap();
+        assert!(plan.sends_to.contains("prod-billing-delay.fifo"));
     }
 }

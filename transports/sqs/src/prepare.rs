@@ -11,15 +11,22 @@ use crate::{
     fault::{Fault, FaultKind},
     inner::{Events, Inner},
     plan::{Plan, Purpose, Queue, RETENTION_SECONDS, Subscription},
-    timing::seconds_up,
+    waiting,
 };
 
 /// How many queues or topics are prepared at the same time.
 const AT_ONCE: usize = 4;
 
 pub(crate) fn plan(inner: &Inner, topology: &Topology) -> Result<Plan, TransportError> {
-    let lease = seconds_up(inner.caller.timing.lease);
-    Plan::new(&inner.names, &inner.region, lease, &inner.events, topology)
+    let timing = &inner.caller.timing;
+    Plan::new(
+        &inner.names,
+        &inner.region,
+        timing,
+        &inner.events,
+        inner.long_delays,
+        topology,
+    )
 }
 
 pub(crate) async fn prepare(
@@ -200,6 +207,14 @@ fn check(queue: &Queue, found: &BTreeMap<QueueAttributeName, String>) -> Result<
             "prepare the queue {name}: its redrive policy takes messages away before their retries are over; \
              remove it, failed messages go to the error queue"
         ));
+    }
+    if queue.purpose == Purpose::Delays {
+        return waiting::check(queue, found).map_err(|text| {
+            TransportError::new(
+                TransportErrorKind::Topology,
+                format!("prepare the queue {name}: {text}"),
+            )
+        });
     }
     let retention = found
         .get(&QueueAttributeName::MessageRetentionPeriod)

@@ -5,6 +5,7 @@ mod keeper;
 mod ledger;
 mod owner;
 mod poller;
+mod pump;
 mod registry;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use crate::inner::Inner;
 use ledger::Ledger;
 use owner::Owner;
 use poller::{Helpers, Poller};
+use pump::Pump;
 use registry::Consumer;
 
 /// A message on its way to whoever receives, and whether the right to it is gone meanwhile.
@@ -85,9 +87,19 @@ pub(crate) async fn start(
         tokio::spawn(poller.run())
     });
     let mut tasks: Vec<_> = pollers.collect();
+    if inner.long_delays {
+        let pump = Pump::new(Arc::clone(&inner), source, closes.clone(), hand.clone())?;
+        tasks.push(tokio::spawn(pump.run()));
+    }
     if let Some(owner) = owner {
         tasks.push(tokio::spawn(owner.keep(closes, hand)));
     }
+    let poll = timing.wait + timing.poll_slack + timing.credentials;
+    // What came round in the last poll is sent on and deleted.
+    let sending_on = match inner.long_delays {
+        true => (timing.answer + timing.credentials) * 2,
+        false => Duration::ZERO,
+    };
     let open = Ledger::open(&ledger);
     tokio::spawn(keeper::keep(Arc::clone(&inner), url, Arc::clone(&ledger)));
     Ok(SqsReceiver {
@@ -96,7 +108,7 @@ pub(crate) async fn start(
         closing,
         tasks,
         ledger,
-        limits: (timing.wait + timing.poll_slack + timing.credentials, timing.close),
+        limits: (poll + sending_on, timing.close),
         _open: open,
         _consumer: consumer,
     })

@@ -60,11 +60,13 @@ impl Named<'_> {
             "sqs:TagQueue",
             "sqs:UntagQueue",
         ];
+        let consumed = [self.queues(Purpose::Input), self.queues(Purpose::Delays)];
+        let consumed = consumed.into_iter().flatten().collect();
         let set_aside = ["sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage"];
         let others = self.plan.sends_to.iter().map(|name| self.queue(name));
         let events = self.plan.publishes.iter().map(|name| self.topic(name));
         [
-            statement("Consume", &consume, &self.queues(Purpose::Input)),
+            statement("Consume", &consume, &consumed),
             statement("SetAside", &set_aside, &self.queues(Purpose::Errors)),
             statement("Send", &["sqs:GetQueueUrl", "sqs:SendMessage"], &others.collect()),
             statement(

@@ -6,17 +6,19 @@ mod attempt;
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
-use longhaul_core::transport::{Accepted, Destination, Dispatch, TransportError, TransportErrorKind};
+use longhaul_core::{
+    clock::Timestamp,
+    transport::{Accepted, Destination, Dispatch, TransportError, TransportErrorKind},
+};
 
 use crate::{
     batch::{self, SNS_BYTES, SQS_BYTES},
     inner::{Events, Inner},
-    laps::LAP,
     message::{self, Written},
+    waiting::{self, Waiting},
 };
 
-pub(crate) use attempt::Answer;
-use attempt::{Place, in_batches};
+pub(crate) use attempt::{Answer, Place, in_batches};
 
 /// How many queues and topics are sent to at the same time by one call.
 const PLACES_AT_ONCE: usize = 8;
@@ -32,9 +34,21 @@ pub(crate) type Outcome = Result<Accepted, TransportError>;
 #[derive(Debug)]
 pub(crate) struct Outgoing<'a> {
     /// Its place in the caller's batch.
-    at: usize,
-    dispatch: &'a Dispatch,
+    pub(crate) at: usize,
+    /// What is sent here; a message that goes round was sent by somebody else.
+    pub(crate) dispatch: Option<&'a Dispatch>,
+    pub(crate) written: Written,
+    pub(crate) due: Option<Timestamp>,
+    /// It goes to a queue for long delays.
+    pub(crate) waiting: Option<Waiting>,
+}
+
+/// A message that can be sent: its form, where it goes, and whether it goes round first.
+#[derive(Debug)]
+struct Ready {
     written: Written,
+    to: Vec<To>,
+    waiting: Option<Waiting>,
 }
 
 /// Where a message goes, by name.
@@ -51,16 +65,17 @@ pub(crate) async fn dispatch(inner: &Inner, batch: &[Dispatch]) -> Vec<Outcome> 
     for (at, dispatch) in batch.iter().enumerate() {
         match written(inner, dispatch) {
             Err(error) => outcomes[at] = Some(Err(error)),
-            Ok((written, to)) => {
-                if to.is_empty() {
+            Ok(ready) => {
+                if ready.to.is_empty() {
                     outcomes[at] = Some(Ok(Accepted::NoSubscribers));
                 }
-                for to in to {
-                    let written = written.clone();
+                for to in ready.to {
                     places.entry(to).or_default().push(Outgoing {
                         at,
-                        dispatch,
-                        written,
+                        dispatch: Some(dispatch),
+                        written: ready.written.clone(),
+                        due: dispatch.due,
+                        waiting: ready.waiting,
                     });
                 }
             }
@@ -113,8 +128,39 @@ async fn to_place(inner: &Inner, to: To, messages: Vec<Outgoing<'_>>) -> Vec<(us
     }
 }
 
+/// Whether a message can be sent, its due time aside.
+pub(crate) fn check(inner: &Inner, dispatch: &Dispatch) -> Result<(), TransportError> {
+    if is_small(dispatch) {
+        return destination(inner, dispatch).map(drop);
+    }
+    let undelayed = Dispatch {
+        due: None,
+        ..dispatch.clone()
+    };
+    written(inner, &undelayed).map(drop)
+}
+
+/// Whether a message fits anywhere even if all of it has to be written out, so that it need not be written to know.
+fn is_small(dispatch: &Dispatch) -> bool {
+    /// What a byte of a header takes at most: `\u0000`.
+    const WRITTEN_OUT: usize = 6;
+    let envelope = &dispatch.envelope;
+    let headers = envelope.headers.iter();
+    let headers: usize = headers.map(|(name, value)| name.len() + value.len() + 6).sum();
+    let at_most = envelope.body.len() * 4 / 3 + (headers + envelope.id.as_str().len()) * WRITTEN_OUT;
+    envelope.native.is_none() && at_most < SNS_BYTES - 1024
+}
+
+/// Where a message goes that is not delayed, and the largest message there.
+fn destination(inner: &Inner, dispatch: &Dispatch) -> Result<(Vec<To>, usize), TransportError> {
+    match &dispatch.to {
+        Destination::Queue(address) => Ok((vec![To::Queue(inner.names.queue(address)?)], SQS_BYTES)),
+        Destination::Subscribers(event) => subscribers(inner, event),
+    }
+}
+
 /// The message in the form of SQS and where it goes, or why it can never be sent.
-fn written(inner: &Inner, dispatch: &Dispatch) -> Result<(Written, Vec<To>), TransportError> {
+fn written(inner: &Inner, dispatch: &Dispatch) -> Result<Ready, TransportError> {
     let envelope = &dispatch.envelope;
     let id = &envelope.id;
     let bytes = envelope.body.len();
@@ -128,32 +174,37 @@ fn written(inner: &Inner, dispatch: &Dispatch) -> Result<(Written, Vec<To>), Tra
         .due
         .map(|due| inner.clock.to_real(due.since(now)))
         .unwrap_or_default();
+    let lap = inner.caller.timing.lap;
+    let mut waiting = None;
     let (to, most) = match &dispatch.to {
-        Destination::Queue(address) if delay > LAP => {
+        Destination::Queue(address) if delay > lap && inner.long_delays => {
+            waiting = dispatch.due.map(Waiting::until);
+            (vec![To::Queue(inner.names.delays(address)?)], SQS_BYTES)
+        }
+        Destination::Queue(address) if delay > lap => {
             return Err(invalid(format!(
                 "send {id} to `{address}`: its delay of {} s is over the {} s that SQS keeps; use an endpoint with a \
-                 store, where the rest waits",
+                 store, where the rest waits, or SqsBuilder::long_delays here and at the endpoint",
                 delay.as_secs(),
-                LAP.as_secs()
+                lap.as_secs()
             )));
         }
-        Destination::Queue(address) => (vec![To::Queue(inner.names.queue(address)?)], SQS_BYTES),
         Destination::Subscribers(event) if !delay.is_zero() => {
             return Err(invalid(format!(
                 "publish `{event}`: an event can't be delayed; send a command to yourself instead"
             )));
         }
-        Destination::Subscribers(event) => subscribers(inner, event)?,
+        Destination::Queue(_) | Destination::Subscribers(_) => destination(inner, dispatch)?,
     };
     let written = message::write(envelope)
         .map_err(|error| invalid(format!("send {id}: its headers can't be written")).with_source(error))?;
-    if written.bytes() > most {
+    let bytes = written.bytes() + waiting.map_or(0, |_| waiting::BYTES);
+    if bytes > most {
         return Err(invalid(format!(
-            "send {id}: with its headers it takes {} bytes, over the limit of {most}; send less",
-            written.bytes()
+            "send {id}: with its headers it takes {bytes} bytes, over the limit of {most}; send less"
         )));
     }
-    Ok((written, to))
+    Ok(Ready { written, to, waiting })
 }
 
 /// Where an event goes, and the largest message there.
@@ -170,11 +221,21 @@ fn subscribers(inner: &Inner, event: &str) -> Result<(Vec<To>, usize), Transport
 
 impl Outgoing<'_> {
     fn doing(&self) -> String {
-        let id = &self.dispatch.envelope.id;
-        match &self.dispatch.to {
+        let Some(dispatch) = self.dispatch else {
+            return format!("send {} on, which was delayed", self.written.id);
+        };
+        let id = &dispatch.envelope.id;
+        match &dispatch.to {
+            Destination::Queue(address) if self.waiting.is_some() => format!(
+                "send {id} to `{address}` through its queue for delays over 900 s, which SqsBuilder::long_delays makes"
+            ),
             Destination::Queue(address) => format!("send {id} to `{address}`"),
             Destination::Subscribers(event) => format!("publish {id} as `{event}`"),
         }
+    }
+
+    fn bytes(&self) -> usize {
+        self.written.bytes() + self.waiting.map_or(0, |_| waiting::BYTES)
     }
 }
 
@@ -184,7 +245,7 @@ fn invalid(text: String) -> TransportError {
 
 /// Cuts what goes to one place into batches.
 fn cut(messages: &[Outgoing<'_>], most: usize) -> Vec<std::ops::Range<usize>> {
-    let sizes: Vec<usize> = messages.iter().map(|message| message.written.bytes()).collect();
+    let sizes: Vec<usize> = messages.iter().map(Outgoing::bytes).collect();
     batch::batches(&sizes, most)
 }
 

@@ -1,6 +1,6 @@
 //! The transport: what an endpoint asks for, put together from sending, receiving and preparation.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use longhaul_core::{
@@ -14,8 +14,8 @@ use tokio::sync::watch;
 
 use crate::{
     builder::SqsBuilder,
+    call::Requests,
     inner::Inner,
-    laps::LAP,
     plan::Plan,
     prepare, receive,
     send::{self, BODY_BYTES, Outcome},
@@ -23,6 +23,9 @@ use crate::{
 
 /// How many messages one call takes: more would only keep the caller waiting.
 const BATCH: usize = 100;
+
+/// The longest delay, with messages that go round.
+const A_CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Endpoints on Amazon SQS.
 ///
@@ -76,6 +79,12 @@ impl Sqs {
         prepare::plan(&self.inner, topology)
     }
 
+    /// Counts the requests that this transport makes.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.inner.caller.requests.clone()
+    }
+
     /// The address whose messages are in a queue of this name; `None` for queues of others.
     #[must_use]
     pub fn address_of(&self, queue: &str) -> Option<Address> {
@@ -86,13 +95,23 @@ impl Sqs {
 #[async_trait]
 impl Transport for Sqs {
     fn capabilities(&self) -> Capabilities {
+        let longest = self.inner.clock.of_real(self.inner.caller.timing.lap);
         Capabilities {
             name: "sqs",
-            max_delay: self.inner.clock.of_real(LAP),
+            max_delay: longest,
+            max_delay_storeless: if self.inner.long_delays {
+                A_CENTURY
+            } else {
+                longest
+            },
             max_body: BODY_BYTES,
             max_batch: BATCH,
             durable: true,
         }
+    }
+
+    fn check(&self, dispatch: &Dispatch) -> Result<(), TransportError> {
+        send::check(&self.inner, dispatch)
     }
 
     async fn prepare(&self, topology: &Topology, mode: Declare) -> Result<Report, TransportError> {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::laps::LAP;
+
 /// Time limits of the transport. Every wait for AWS has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,6 +31,12 @@ pub struct Timing {
     pub tries: u32,
     /// How long a lasting fault (a queue that is gone, access refused) may last before `receive` reports it.
     pub grace: Duration,
+    /// How long the tag of a process that consumes a queue alone speaks for it after the process was killed: the next one
+    /// waits for so long. It is written anew at a third of it.
+    pub tag: Duration,
+    /// How long a message goes round in the queue for delays that are longer than SQS keeps: whole seconds, 1 s to 900 s.
+    /// All programs that use the queue must agree. Shorter than 900 s is for tests.
+    pub lap: Duration,
     /// The pause after queues were created: AWS says that a queue can be used a second later.
     pub after_create: Duration,
 }
@@ -47,6 +55,8 @@ impl Default for Timing {
             longest_pause: Duration::from_secs(5),
             tries: 4,
             grace: Duration::from_secs(15),
+            tag: Duration::from_secs(24),
+            lap: LAP,
             after_create: Duration::from_secs(1),
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::kill::accounts::{Account, Ending};
 use crate::kill::folder::Folder;
 use crate::kill::ledger::Entry;
-use crate::kill::process::{self, Part, endpoint_name};
+use crate::kill::process::{self, At, Part, endpoint_name};
 use crate::kill::{placing, records};
 
 /// How long a queue is watched that should hold nothing.
@@ -48,7 +48,7 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// Collects it. No process of the run may be there any more.
-    pub(crate) async fn collect(folder: &Folder, tag: &str, url: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) async fn collect(folder: &Folder, tag: &str, at: &At) -> anyhow::Result<Self> {
         let mut found = Self {
             placed: placing::placed(folder)?,
             entries: folder.third_party()?.entries()?,
@@ -56,11 +56,11 @@ impl Evidence {
             ..Self::default()
         };
         let mut open = Vec::new();
-        if let Some(url) = url {
+        if *at != At::Embedded {
             for part in [Part::Sales, Part::Shipping, Part::Accounts] {
                 open.push((part, Sled::on(process::open_database(folder, part.as_str())?)));
             }
-            found.look_into_queues(url, tag).await?;
+            found.look_into_queues(at, tag).await?;
         } else {
             let database = process::open_database(folder, Part::All.as_str())?;
             let sled = Sled::on(database.clone());
@@ -115,8 +115,20 @@ impl Evidence {
         Ok(())
     }
 
-    async fn look_into_queues(&mut self, url: &str, tag: &str) -> anyhow::Result<()> {
-        let broker = process::connect(url, tag, "check").await?;
+    async fn look_into_queues(&mut self, at: &At, tag: &str) -> anyhow::Result<()> {
+        match at {
+            At::Embedded => Ok(()),
+            At::RabbitMq(url) => {
+                let broker = process::connect(url, tag, "check").await?;
+                self.look_into(&broker, tag).await?;
+                broker.close().await;
+                Ok(())
+            }
+            At::Sqs(url) => self.look_into(&process::connect_sqs(url).await?, tag).await,
+        }
+    }
+
+    async fn look_into(&mut self, broker: &dyn Transport, tag: &str) -> anyhow::Result<()> {
         let parts = [Part::Sales, Part::Billing, Part::Shipping, Part::Accounts];
         let queues = parts
             .into_iter()
@@ -135,7 +147,6 @@ impl Evidence {
             }
             receiver.close().await?;
         }
-        broker.close().await;
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::kill::folder::Folder;
-use crate::kill::process::Part;
+use crate::kill::process::{At, Part};
 
 /// How long a process that ended by itself stays away.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -23,8 +23,8 @@ pub(crate) struct Setup {
     pub(crate) folder: Folder,
     pub(crate) tag: String,
     pub(crate) orders: u64,
-    /// The broker's address; `None` for the embedded one.
-    pub(crate) url: Option<String>,
+    /// Where the broker is.
+    pub(crate) at: At,
 }
 
 /// One process of the run.
@@ -54,9 +54,9 @@ pub(crate) struct Ended {
 impl Fleet {
     /// Prepares the processes; [`Fleet::tend`] starts them.
     pub(crate) fn new(setup: Setup) -> Self {
-        let parts: &[(&str, Part)] = match setup.url {
-            None => &[("all", Part::All)],
-            Some(_) => &[
+        let parts: &[(&str, Part)] = match setup.at {
+            At::Embedded => &[("all", Part::All)],
+            At::RabbitMq(_) | At::Sqs(_) => &[
                 ("sales", Part::Sales),
                 ("billing-1", Part::Billing),
                 ("billing-2", Part::Billing),
@@ -178,9 +178,7 @@ impl Member {
             .stdout(Stdio::null())
             .stderr(log)
             .kill_on_drop(true);
-        if let Some(url) = &setup.url {
-            command.env("LONGHAUL_AMQP_URL", url);
-        }
+        setup.at.tell(&mut command);
         self.child = Some(
             command
                 .spawn()

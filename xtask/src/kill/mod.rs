@@ -7,12 +7,14 @@
 mod accounts;
 mod billing;
 pub(crate) mod broker;
+mod emulator;
 mod evidence;
 mod fleet;
 mod folder;
 mod ledger;
 mod messages;
 mod moments;
+mod network;
 mod orders;
 mod placing;
 mod process;
@@ -24,6 +26,7 @@ mod sales;
 mod shipping;
 mod verdict;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
@@ -37,12 +40,14 @@ pub(crate) use process::{ProcessOptions, run as run_process};
 pub(crate) use sales::OrderSaga;
 
 use broker::PrivateBroker;
+use emulator::PrivateEmulator;
 use evidence::Evidence;
 use fleet::{Fleet, Setup};
 use folder::Folder;
+use process::At;
 use progress::Progress;
 use report::Report;
-use run::{Run, Story};
+use run::{Every, Run, Story};
 use verdict::Verdict;
 
 /// Kills processes while orders are placed, and checks that nothing is lost and nothing done twice.
@@ -50,7 +55,9 @@ use verdict::Verdict;
 #[command(after_help = "\
 Exit codes: 0 everything adds up; 1 it does not; 2 the check could not be made.
 
-With --broker rabbitmq a private broker is started, unless LONGHAUL_AMQP_URL names one and no restarts are asked for.")]
+With --broker rabbitmq a private broker is started, unless LONGHAUL_AMQP_URL names one and no restarts are asked for. With --broker sqs \
+a private emulator is started; of a hundred requests to it the answer to one is lost after it took effect, and of a hundred that send, \
+five are made twice.")]
 pub(crate) struct KillOptions {
     /// Where messages go
     #[arg(long, value_enum, default_value_t = BrokerName::Embedded)]
@@ -61,6 +68,9 @@ pub(crate) struct KillOptions {
     /// How many times a process is killed
     #[arg(long, default_value_t = 50)]
     kills: u32,
+    /// Kill a process every so many seconds instead, until every order has an outcome
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..3600))]
+    kill_every: Option<u64>,
     /// How many times the broker is killed and started again; with rabbitmq only
     #[arg(long, default_value_t = 0)]
     restarts: u32,
@@ -82,6 +92,8 @@ pub(crate) enum BrokerName {
     Embedded,
     /// RabbitMQ
     Rabbitmq,
+    /// Amazon SQS, as an emulator on a bad network
+    Sqs,
 }
 
 /// Runs the check. Returns whether everything adds up.
@@ -99,9 +111,8 @@ pub(crate) fn run(options: &KillOptions) -> anyhow::Result<bool> {
 
 #[expect(clippy::too_many_lines, reason = "one run from beginning to end")]
 async fn check(options: &KillOptions) -> anyhow::Result<bool> {
-    let is_embedded = options.broker == BrokerName::Embedded;
     ensure!(
-        !is_embedded || options.restarts == 0,
+        options.broker == BrokerName::Rabbitmq || options.restarts == 0,
         "--restarts needs --broker rabbitmq"
     );
     let seed = options
@@ -124,25 +135,27 @@ async fn check(options: &KillOptions) -> anyhow::Result<bool> {
     let from_outside = std::env::var("LONGHAUL_AMQP_URL")
         .ok()
         .filter(|_| options.restarts == 0);
-    let (broker, url) = match from_outside {
-        _ if is_embedded => (None, None),
-        Some(url) => (None, Some(url)),
-        None => {
-            let broker = PrivateBroker::start().await?;
-            let url = broker.url.clone();
-            (Some(broker), Some(url))
+    let (mut broker, mut emulator) = (None, None);
+    let at = match options.broker {
+        BrokerName::Embedded => At::Embedded,
+        BrokerName::Rabbitmq => At::RabbitMq(match from_outside {
+            Some(url) => url,
+            None => broker.insert(PrivateBroker::start().await?).url.clone(),
+        }),
+        BrokerName::Sqs => {
+            let emulator = emulator.insert(PrivateEmulator::start(seed).await?);
+            At::Sqs(emulator.network.url.clone())
         }
     };
-    let tag = if is_embedded {
-        String::new()
-    } else {
-        format!("kill-{}-{seed}.", SystemClock.now().as_micros())
+    let tag = match at {
+        At::Embedded => String::new(),
+        At::RabbitMq(_) | At::Sqs(_) => format!("kill-{}-{seed}.", SystemClock.now().as_micros()),
     };
     let setup = Setup {
         folder: folder.clone(),
         tag: tag.clone(),
         orders: options.orders,
-        url: url.clone(),
+        at: at.clone(),
     };
     let mut run = Run {
         fleet: Fleet::new(setup),
@@ -150,7 +163,12 @@ async fn check(options: &KillOptions) -> anyhow::Result<bool> {
         progress: Progress::new(folder.clone()),
         broker,
         orders: options.orders,
-        kills: moments::kills(seed, options.kills, options.orders).into(),
+        kills: match options.kill_every {
+            Some(_) => VecDeque::new(),
+            None => moments::kills(seed, options.kills, options.orders).into(),
+        },
+        every: options.kill_every.map(|every| Every::new(seed, every)),
+        quiet: at.quiet(),
         restarts: moments::restarts(options.restarts, options.orders).into(),
         story: Story::default(),
         since: None,
@@ -160,11 +178,16 @@ async fn check(options: &KillOptions) -> anyhow::Result<bool> {
         keep(temporary.take());
     }
     ran?;
-    let evidence = Evidence::collect(&folder, &tag, url.as_deref())
+    // What is left is looked for without the network.
+    let (network, at) = match &emulator {
+        Some(emulator) => (Some(emulator.network.done()), At::Sqs(emulator.direct())),
+        None => (None, at),
+    };
+    let evidence = Evidence::collect(&folder, &tag, &at)
         .await
         .context("what the run left behind can't be read")?;
     let verdict = Verdict::of(&evidence, options.orders);
-    let report = Report::new(options, seed, &run, &evidence, verdict);
+    let report = Report::new(options, seed, &run, &evidence, verdict, network);
     print!("{report}");
     if let Some(path) = &options.json {
         std::fs::write(path, report.to_json()?)

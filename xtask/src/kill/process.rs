@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, future};
@@ -14,7 +15,9 @@ use longhaul::prelude::*;
 use longhaul::rabbitmq::RabbitMq;
 use longhaul::sagas::SagaEndpoint;
 use longhaul::sled::Sled;
+use longhaul::sqs::{Sqs, Timing};
 use longhaul::transport::Transport;
+use tokio::process::Command;
 use tokio::sync::watch;
 
 use crate::kill::accounts::{Books, Progress};
@@ -83,6 +86,67 @@ impl Part {
 /// The name of an endpoint, which is that of its queue.
 pub(crate) fn endpoint_name(tag: &str, part: Part) -> String {
     format!("{tag}{}", part.as_str())
+}
+
+/// Where the broker of a run is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum At {
+    /// In the process of the endpoints.
+    Embedded,
+    /// At this URL.
+    RabbitMq(String),
+    /// At this address, of an emulator.
+    Sqs(String),
+}
+
+/// How long a message stays invisible, so that what a killed process held comes again soon.
+const VISIBILITY: Duration = Duration::from_secs(5);
+
+impl At {
+    const RABBITMQ: &'static str = "LONGHAUL_AMQP_URL";
+    const SQS: &'static str = "LONGHAUL_SQS_ENDPOINT";
+
+    /// What a process of the run was told.
+    fn told() -> anyhow::Result<Self> {
+        let set = |name| std::env::var(name).ok();
+        match (set(Self::SQS), set(Self::RABBITMQ)) {
+            (Some(url), _) => Ok(Self::Sqs(url)),
+            (None, Some(url)) => Ok(Self::RabbitMq(url)),
+            (None, None) => bail!("{} or {} is not set", Self::SQS, Self::RABBITMQ),
+        }
+    }
+
+    /// Tells a process of the run.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command.env_remove(Self::SQS).env_remove(Self::RABBITMQ);
+        match self {
+            Self::Embedded => {}
+            Self::RabbitMq(url) => drop(command.env(Self::RABBITMQ, url)),
+            Self::Sqs(url) => {
+                command.env(Self::SQS, url);
+            }
+        }
+    }
+
+    /// How long to wait for what may still come when every order has an outcome.
+    pub(crate) fn quiet(&self) -> Duration {
+        match self {
+            Self::Embedded | Self::RabbitMq(_) => Duration::from_secs(3),
+            // A message whose settlement was lost comes again when it gets visible.
+            Self::Sqs(_) => VISIBILITY * 3,
+        }
+    }
+}
+
+/// Connects to the emulator as the processes of a run do.
+pub(crate) async fn connect_sqs(url: &str) -> anyhow::Result<Sqs> {
+    let mut timing = Timing::default();
+    timing.lease = VISIBILITY;
+    timing.wait = Duration::from_secs(2);
+    // The next process does not wait for long for the tag of one that was killed.
+    timing.tag = Duration::from_secs(3);
+    let builder = Sqs::builder().emulator(url).timing(timing);
+    Ok(builder.connect().await?)
 }
 
 /// Connects as the processes of the run with that tag do.
@@ -169,8 +233,7 @@ impl Process {
     }
 
     async fn run_client(&self) -> anyhow::Result<()> {
-        let broker = self.connect().await?;
-        let client = self.builder(Part::Client, broker)?.build().await?;
+        let client = self.connected(Part::Client).await?.build().await?;
         fs::write(self.folder.ready(&self.options.name), "")?;
         let place = async {
             placing::place(&client.session(), &self.folder, &self.options).await?;
@@ -184,8 +247,7 @@ impl Process {
     }
 
     async fn run_part(&self, part: Part) -> anyhow::Result<()> {
-        let broker = self.connect().await?;
-        let mut builder = self.builder(part, broker)?;
+        let mut builder = self.connected(part).await?;
         if part != Part::Billing {
             builder = builder.persistence(Sled::on(open_database(&self.folder, &self.options.name)?));
         }
@@ -194,9 +256,15 @@ impl Process {
         Ok(endpoint.run_until(stopped(self.stop.clone())).await?)
     }
 
-    async fn connect(&self) -> anyhow::Result<RabbitMq> {
-        let url = std::env::var("LONGHAUL_AMQP_URL").context("LONGHAUL_AMQP_URL is not set")?;
-        connect(&url, &self.options.tag, &self.options.name).await
+    async fn connected(&self, part: Part) -> anyhow::Result<EndpointBuilder> {
+        match At::told()? {
+            At::Embedded => bail!("this part needs a broker of its own"),
+            At::RabbitMq(url) => {
+                let broker = connect(&url, &self.options.tag, &self.options.name).await?;
+                self.builder(part, broker)
+            }
+            At::Sqs(url) => self.builder(part, connect_sqs(&url).await?),
+        }
     }
 
     fn builder(&self, part: Part, broker: impl Transport) -> anyhow::Result<EndpointBuilder> {

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::kill::evidence::Evidence;
+use crate::kill::network::Done;
 use crate::kill::run::{RECOVERY_LIMIT, Recovery, Run};
 use crate::kill::verdict::Verdict;
 use crate::kill::{BrokerName, KillOptions};
@@ -30,6 +31,8 @@ pub(crate) struct Report {
     /// What ended by itself, or did not stop as it should.
     faults: Vec<String>,
     stalled: bool,
+    /// What the network did, where it was bad.
+    network: Option<Done>,
     /// Runs of handlers of billing and shipping; what repeated another run had to come to nothing.
     executions: u64,
     repeated_executions: u64,
@@ -44,6 +47,7 @@ impl Report {
         run: &Run,
         evidence: &Evidence,
         verdict: Verdict,
+        network: Option<Done>,
     ) -> Self {
         let story = &run.story;
         let mut faults = [&story.ended[..], &story.unruly[..]].concat();
@@ -54,7 +58,7 @@ impl Report {
                 "work did not go on within {limit} ms of the broker's answer: {recovery:?}"
             ));
         }
-        if story.kills < options.kills {
+        if options.kill_every.is_none() && story.kills < options.kills {
             faults.push(format!("only {} processes were killed", story.kills));
         }
         let seconds = story.took.as_secs_f64();
@@ -65,6 +69,7 @@ impl Report {
             broker: match options.broker {
                 BrokerName::Embedded => "embedded",
                 BrokerName::Rabbitmq => "rabbitmq",
+                BrokerName::Sqs => "sqs",
             },
             seed,
             orders: options.orders,
@@ -81,6 +86,7 @@ impl Report {
             failed_starts_without_broker: story.failed_starts,
             faults,
             stalled: story.stalled,
+            network,
             executions: evidence.executions.0,
             repeated_executions: evidence.executions.1,
             verdict,
@@ -124,6 +130,14 @@ impl fmt::Display for Report {
         }
         if !self.restarts.is_empty() {
             writeln!(f, "starts without broker {}", self.failed_starts_without_broker)?;
+        }
+        if let Some(network) = &self.network {
+            writeln!(
+                f,
+                "network               {} requests, {} of them made twice; took effect without a good answer: {} errors, \
+                 {} closed connections, {} timeouts",
+                network.requests, network.sent_twice, network.errors, network.cut, network.hung
+            )?;
         }
         writeln!(
             f,

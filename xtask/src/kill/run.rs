@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use longhaul::clock::{Clock, SystemClock, Timestamp};
+use longhaul::ids::{Randomness, SeededRandomness};
 use serde::Serialize;
 
 use crate::kill::broker::{self, PrivateBroker};
@@ -23,8 +24,6 @@ const READY: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(3);
 /// With no message handled for this long, what is missing is lost.
 const STALLED: Duration = Duration::from_secs(90);
-/// With no message handled for this long after the last outcome, nothing more happens.
-const QUIET: Duration = Duration::from_secs(3);
 /// How soon after a broker is back a message is to be handled.
 pub(crate) const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -52,6 +51,33 @@ pub(crate) struct Story {
     pub(crate) stalled: bool,
 }
 
+/// Kills one process after the other, by the clock.
+#[derive(Debug)]
+pub(crate) struct Every {
+    draw: SeededRandomness,
+    pause: Duration,
+    last: Option<Timestamp>,
+}
+
+impl Every {
+    pub(crate) fn new(seed: u64, seconds: u64) -> Self {
+        Self {
+            draw: SeededRandomness::new(seed),
+            pause: Duration::from_secs(seconds),
+            last: None,
+        }
+    }
+
+    /// Picks a victim where it is time for one. The pause before the first begins with the first question.
+    fn victim(&mut self, now: Timestamp) -> Option<u64> {
+        let last = *self.last.get_or_insert(now);
+        (now.since(last) >= self.pause).then(|| {
+            self.last = Some(now);
+            self.draw.next_u64()
+        })
+    }
+}
+
 /// A run.
 pub(crate) struct Run {
     pub(crate) fleet: Fleet,
@@ -61,6 +87,10 @@ pub(crate) struct Run {
     pub(crate) orders: u64,
     pub(crate) kills: VecDeque<Moment>,
     pub(crate) restarts: VecDeque<u64>,
+    /// Kills by the clock, beside those.
+    pub(crate) every: Option<Every>,
+    /// With no message handled for this long after the last outcome, nothing more happens.
+    pub(crate) quiet: Duration,
     pub(crate) story: Story,
     /// When the last kill was, or the point of the run for the next one was reached.
     pub(crate) since: Option<Timestamp>,
@@ -93,13 +123,14 @@ impl Run {
                 break;
             }
             self.kill_if_due(outcomes).await?;
+            self.kill_if_it_is_time().await?;
             if self.restarts.front().is_some_and(|point| *point <= outcomes) {
                 self.restarts.pop_front();
                 self.restart_broker().await?;
             }
             tokio::time::sleep(LOOK).await;
         }
-        while !self.story.stalled && self.progress.quiet_for() < QUIET {
+        while !self.story.stalled && self.progress.quiet_for() < self.quiet {
             self.progress.look()?;
             tokio::time::sleep(LOOK).await;
         }
@@ -143,6 +174,14 @@ impl Run {
             // The next one waits from here if it is for the same process, which starts now.
             let again = self.kills.front().is_some_and(|next| next.again);
             self.since = again.then(|| SystemClock.now());
+        }
+        Ok(())
+    }
+
+    async fn kill_if_it_is_time(&mut self) -> anyhow::Result<()> {
+        let now = SystemClock.now();
+        if let Some(victim) = self.every.as_mut().and_then(|every| every.victim(now)) {
+            self.kill(victim).await?;
         }
         Ok(())
     }

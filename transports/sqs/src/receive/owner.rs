@@ -15,10 +15,6 @@ use tokio::sync::{mpsc, watch};
 use crate::{fault::Fault, inner::Inner, receive::Handed};
 
 const TAG: &str = "longhaul-consumer";
-/// How long a tag speaks for its process.
-const LEASE: Duration = Duration::from_secs(24);
-/// How often it is written.
-const EVERY: Duration = Duration::from_secs(8);
 
 /// One process's tag.
 #[derive(Debug)]
@@ -89,7 +85,7 @@ impl Owner {
                     drop(closed);
                     break;
                 }
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(self.speaks_for() / 3) => {}
             }
             match self.renew().await {
                 Ok(None) => {}
@@ -116,7 +112,7 @@ impl Owner {
         if let Some(found) = self.look().await? {
             let left = found.until.since(self.inner.clock.now());
             // Clocks differ: nobody's tag is waited for longer than it can be valid.
-            tokio::time::sleep(self.inner.clock.to_real(left).min(LEASE)).await;
+            tokio::time::sleep(self.inner.clock.to_real(left).min(self.speaks_for())).await;
             if let Some(again) = self.look().await?
                 && again != found
             {
@@ -150,7 +146,7 @@ impl Owner {
         let now = self.inner.clock.now();
         let claimed = Claimed {
             who: self.me.clone(),
-            until: now + self.inner.clock.of_real(LEASE),
+            until: now + self.inner.clock.of_real(self.speaks_for()),
         };
         let text = claimed.write();
         let request = || {
@@ -158,6 +154,11 @@ impl Owner {
             request.tags(TAG, &text).send()
         };
         self.inner.caller.again(request).await.map(drop)
+    }
+
+    /// How long a tag speaks for its process.
+    fn speaks_for(&self) -> Duration {
+        self.inner.caller.timing.tag
     }
 
     fn in_use(&self, other: &Claimed) -> TransportError {

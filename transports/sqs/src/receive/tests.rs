@@ -131,6 +131,77 @@ async fn when_a_receipt_is_stale_the_right_is_lost_and_others_are_settled_all_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_a_message_comes_twice_each_copy_is_settled_by_its_own_receipt() {
+    let copy = |receipt: &str| {
+        let mut copy = messages(1)["Messages"][0].clone();
+        copy["ReceiptHandle"] = json!(receipt);
+        copy
+    };
+    let twice = json!({ "Messages": [copy("first"), copy("second")] });
+    let mut polls = 0;
+    let double = Double::new(move |name, body| match name {
+        POLL => {
+            polls += 1;
+            match polls {
+                1 => Reply::ok(twice.clone()),
+                _ => Reply::After(Duration::from_secs(20), json!({})),
+            }
+        }
+        _ => all_done(body),
+    });
+    let mut receiver = receiver(&double).await;
+    let (first, second) = (next(&mut receiver).await, next(&mut receiver).await);
+    assert_eq!(first.acknowledge().await.unwrap(), Settled::Done);
+    assert_eq!(second.acknowledge().await.unwrap(), Settled::Done);
+    let receipts: Vec<Value> = double
+        .seen(DELETE)
+        .iter()
+        .map(|body| body["Entries"][0]["ReceiptHandle"].clone())
+        .collect();
+    assert_eq!(receipts, ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_polls_are_throttled_for_long_the_receiver_goes_on() {
+    let began = Instant::now();
+    let double = Double::new(move |name, body| match name {
+        POLL if began.elapsed() < Duration::from_secs(120) => Reply::error(400, "RequestThrottled"),
+        POLL => Reply::ok(messages(1)),
+        _ => all_done(body),
+    });
+    let mut receiver = receiver(&double).await;
+    let came = timeout(Duration::from_secs(140), receiver.receive()).await;
+    assert!(came.expect("a message comes").is_ok());
+    // With pauses of up to 5 s between, and not all at once.
+    assert!(double.seen(POLL).len() < 120, "{}", double.seen(POLL).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_more_than_ten_are_settled_no_request_has_more_than_ten() {
+    let mut polls = 0;
+    let double = Double::new(move |name, body| match name {
+        POLL => {
+            polls += 1;
+            match polls {
+                1 => Reply::ok(messages(10)),
+                2 => Reply::ok(messages(2)),
+                _ => Reply::After(Duration::from_secs(20), json!({})),
+            }
+        }
+        _ => all_done(body),
+    });
+    let mut receiver = receiver(&double).await;
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        held.push(next(&mut receiver).await);
+    }
+    let all = futures_util::future::join_all(held.into_iter().map(Settlement::acknowledge)).await;
+    assert!(all.iter().all(|settled| matches!(settled, Ok(Settled::Done))));
+    let requests: Vec<_> = double.seen(DELETE).iter().map(|body| ids(body).len()).collect();
+    assert_eq!(requests, [10, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_a_settlement_is_put_off_or_left_out_it_is_asked_for_again() {
     let mut requests = 0;
     let double = bringing(1, move |_, body| {

@@ -10,11 +10,12 @@ use crate::{
     message::{ID, MESSAGE, TEXT},
     send::{Outcome, Outgoing, cut},
     timing::seconds_up,
+    waiting::DELAY,
 };
 
 /// Where a batch goes.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Queue { name: String, url: String },
     Topic(String),
 }
@@ -44,7 +45,7 @@ impl Answer {
 }
 
 /// Sends all messages for one place, in order.
-pub(super) async fn in_batches(
+pub(crate) async fn in_batches(
     inner: &Inner,
     place: &Place,
     messages: &[Outgoing<'_>],
@@ -171,9 +172,23 @@ async fn to_queue(inner: &Inner, url: &str, batch: &[Outgoing<'_>], open: &[usiz
         let message = &batch[*at];
         let mut entry = SendMessageBatchRequestEntry::builder()
             .id(at.to_string())
-            .message_body(&message.written.body)
-            .delay_seconds(delay_seconds(inner, message));
-        for (name, value) in [(ID, &message.written.id), (MESSAGE, &message.written.message)] {
+            .message_body(&message.written.body);
+        let mut attributes = vec![
+            (ID, message.written.id.clone()),
+            (MESSAGE, message.written.message.clone()),
+        ];
+        entry = match message.waiting {
+            None => entry.delay_seconds(delay_seconds(inner, message)),
+            // A FIFO queue delays by itself, and takes no other delay.
+            Some(waiting) => {
+                attributes.push((DELAY, waiting.write()));
+                let (group, deduplication) = waiting.ids(&message.written.id);
+                entry
+                    .message_group_id(group)
+                    .message_deduplication_id(deduplication)
+            }
+        };
+        for (name, value) in attributes {
             let value = MessageAttributeValue::builder()
                 .data_type(TEXT)
                 .string_value(value);
@@ -237,8 +252,9 @@ async fn to_topic(inner: &Inner, arn: &str, batch: &[Outgoing<'_>], open: &[usiz
 
 /// What is left of the delay, reckoned at every attempt: never early.
 fn delay_seconds(inner: &Inner, message: &Outgoing<'_>) -> i32 {
-    let due = message.dispatch.due;
-    let delay = due.map(|due| inner.clock.to_real(due.since(inner.clock.now())));
+    let delay = message
+        .due
+        .map(|due| inner.clock.to_real(due.since(inner.clock.now())));
     // Checked when the message was taken in; time only goes on.
     seconds_up(delay.unwrap_or_default()).min(900)
 }

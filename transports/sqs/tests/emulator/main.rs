@@ -10,6 +10,7 @@ mod support;
 
 mod contract;
 mod cuts;
+mod delays;
 mod foreign;
 mod prepare;
 mod requests;
