@@ -56,6 +56,14 @@ pub trait Handler<M: Message>: Send + Sync + 'static {
 
     /// Handles one message.
     fn handle(&self, message: M, ctx: &mut Context) -> impl Future<Output = HandlerResult> + Send;
+
+    /// Says what handling the message would come to, without doing anything outside: for a
+    /// [rehearsal](crate::endpoint::Rehearsal). `None`, which is the default: there is no dry run, and nobody knows.
+    fn dry_run(&self, message: M, ctx: &mut Context) -> impl Future<Output = Option<HandlerResult>> + Send {
+        drop(message);
+        let _ = ctx;
+        std::future::ready(None)
+    }
 }
 
 /// What handlers return.

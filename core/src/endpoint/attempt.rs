@@ -245,7 +245,7 @@ async fn run_each(
     Ok(outbounds)
 }
 
-fn outbound(shared: &Shared, received: &Received, participant: Arc<str>) -> Outbound {
+pub(crate) fn outbound(shared: &Shared, received: &Received, participant: Arc<str>) -> Outbound {
     Outbound::new(
         received.envelope.id.clone(),
         shared.name.clone(),

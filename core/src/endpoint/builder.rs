@@ -17,6 +17,7 @@ use crate::endpoint::gates::Gates;
 use crate::endpoint::preparing;
 use crate::endpoint::probing::pass;
 use crate::endpoint::registry::Registry;
+use crate::endpoint::rehearsal::Rehearsal;
 use crate::endpoint::settings::{self, Settings, Waits};
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{Endpoint, EndpointError};
@@ -253,7 +254,26 @@ impl EndpointBuilder {
     ///
     /// # Errors
     /// [`EndpointErrorKind::Configuration`] with all faults; else what the store or the broker said.
-    pub async fn build(mut self) -> Result<Endpoint, EndpointError> {
+    pub async fn build(self) -> Result<Endpoint, EndpointError> {
+        let adjustable: Vec<&'static str> = self.adjustable().collect();
+        let shared = self.assemble().await?;
+        preparing::prepare(&shared).await?;
+        control::load(&shared, &adjustable).await?;
+        Ok(Endpoint::new(shared))
+    }
+
+    /// Checks everything and opens the store, to say what would become of messages. Nothing is written, and the broker is not
+    /// touched.
+    ///
+    /// # Errors
+    /// [`EndpointErrorKind::Configuration`] with all faults; else what the store said: an embedded database can't be opened
+    /// while its endpoint runs.
+    pub async fn rehearsal(self) -> Result<Rehearsal, EndpointError> {
+        Ok(Rehearsal::new(self.assemble().await?))
+    }
+
+    /// Checks everything and opens the store.
+    async fn assemble(mut self) -> Result<Arc<Shared>, EndpointError> {
         let (name, error_queue, routes) = self.check();
         let (Some(transport), Some(name), Some(error_queue)) = (self.transport.take(), name, error_queue)
         else {
@@ -280,7 +300,6 @@ impl EndpointBuilder {
             codec.unwrap_or_else(|| Arc::new(JsonCodec::with_max_depth(self.settings.limits.json_depth)));
         let waits = Waits::on(&*self.clock);
         let gates = Arc::new(self.gates());
-        let adjustable: Vec<&'static str> = self.adjustable().collect();
         if self.has_adjustable_limits {
             let control = LimitControl {
                 gates: Arc::clone(&gates),
@@ -292,7 +311,7 @@ impl EndpointBuilder {
             }
         }
         let permits = Semaphore::new(self.settings.concurrency.min(Semaphore::MAX_PERMITS));
-        let shared = Arc::new(Shared {
+        Ok(Arc::new(Shared {
             name,
             error_queue,
             host: self.host.take().unwrap_or_else(preparing::host_name),
@@ -320,10 +339,7 @@ impl EndpointBuilder {
             fatal: super::shared::Fatal::default(),
             #[cfg(feature = "simulation")]
             probing: self.probing,
-        });
-        preparing::prepare(&shared).await?;
-        control::load(&shared, &adjustable).await?;
-        Ok(Endpoint::new(shared))
+        }))
     }
 
     /// Builds the endpoint and runs it until `stop` resolves.

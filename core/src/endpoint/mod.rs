@@ -21,6 +21,7 @@ mod preparing;
 mod probing;
 mod process;
 mod registry;
+mod rehearsal;
 mod rejecting;
 mod relay;
 mod run;
@@ -39,6 +40,7 @@ use tokio::sync::watch;
 
 pub use builder::EndpointBuilder;
 pub use gates::Breakers;
+pub use rehearsal::{Consequences, Rehearsal, Rehearsed, RehearsedChange, RehearsedSend, Verdict};
 pub use session::{Batch, Session};
 pub use settings::Settings;
 pub use stats::{Durations, Stats, Timings};

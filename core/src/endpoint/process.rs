@@ -252,12 +252,19 @@ pub(crate) fn duplicate(shared: &Shared, id: &MessageId) -> Ending {
     Ending::Settled
 }
 
+/// Why a message fails whose records can't be loaded; `None` where the store itself can't be used.
+pub(crate) fn reason_of(error: &StoreError) -> Option<Reason> {
+    match error.kind() {
+        StoreErrorKind::Unreadable => Some(Reason::UnreadableState),
+        StoreErrorKind::Refused => Some(Reason::BadCorrelation),
+        _ => None,
+    }
+}
+
 /// Keys that can't be used and state that can't be read set the message aside, once: the inbox counts as ever.
 async fn not_loaded(shared: &Shared, store: &dyn Store, ready: &Ready<'_>, error: &StoreError) -> Ending {
-    let reason = match error.kind() {
-        StoreErrorKind::Unreadable => Reason::UnreadableState,
-        StoreErrorKind::Refused => Reason::BadCorrelation,
-        _ => return stuck(shared, ready.id(), error),
+    let Some(reason) = reason_of(error) else {
+        return stuck(shared, ready.id(), error);
     };
     let original = ready.original();
     pass!(shared, Before Load);

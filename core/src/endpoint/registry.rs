@@ -15,6 +15,13 @@ use crate::stateful::StatefulHandler;
 pub(crate) trait AnyHandler: Send + Sync {
     /// Decodes the message and handles it.
     fn handle(&self, received: Arc<Received>, outbound: Outbound) -> BoxFuture<'_, HandlerResult<Outbound>>;
+
+    /// Decodes the message and says what handling it would send; `None`: there is no dry run.
+    fn dry_run(
+        &self,
+        received: Arc<Received>,
+        outbound: Outbound,
+    ) -> BoxFuture<'_, Option<HandlerResult<Outbound>>>;
 }
 
 struct Typed<M, H>(H, std::marker::PhantomData<fn(M)>);
@@ -26,6 +33,22 @@ impl<M: Message, H: Handler<M>> AnyHandler for Typed<M, H> {
             let mut context = Context::new(received, outbound);
             self.0.handle(message, &mut context).await?;
             Ok(context.into_outbound())
+        })
+    }
+
+    fn dry_run(
+        &self,
+        received: Arc<Received>,
+        outbound: Outbound,
+    ) -> BoxFuture<'_, Option<HandlerResult<Outbound>>> {
+        Box::pin(async move {
+            let message: M = match received.decode() {
+                Ok(message) => message,
+                Err(error) => return Some(Err(error)),
+            };
+            let mut context = Context::new(received, outbound);
+            let ran = self.0.dry_run(message, &mut context).await?;
+            Some(ran.map(|()| context.into_outbound()))
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The cases.
 
+#![expect(clippy::expect_used, reason = "a case that can't go on says so")]
+
 use std::future::Future;
 use std::sync::Arc;
 
