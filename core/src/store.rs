@@ -304,10 +304,12 @@ pub enum PendingChange {
         /// When to look again.
         attention: Timestamp,
     },
-    /// Look again at `attention`, whatever was sent. No row is fine.
+    /// Look again at `attention`, whatever was sent. No row is fine, and so is one that was moved since: it stays as it is.
     Defer {
         /// Which row.
         id: MessageId,
+        /// The token that the row must still have; `None` for whatever it has.
+        token: Option<u64>,
         /// When to look again.
         attention: Timestamp,
     },
@@ -329,10 +331,13 @@ pub enum PendingChange {
         /// When to look next.
         attention: Timestamp,
     },
-    /// Sets a row aside with the reason, until it is replaced, cancelled or fired. No row is fine.
+    /// Sets a row aside with the reason, until it is replaced, cancelled or fired. No row is fine, and so is one that was
+    /// moved since: it stays as it is.
     Park {
         /// Which row.
         id: MessageId,
+        /// The token that the row must still have; `None` for whatever it has.
+        token: Option<u64>,
         /// Why.
         reason: String,
     },

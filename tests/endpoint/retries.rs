@@ -1,16 +1,18 @@
 //! G7: a failing message is retried at once, then later, then set aside byte for byte with the reason.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::envelope::Incoming;
 use longhaul::handler::Received;
+use longhaul::local::LocalOptions;
 use longhaul::message::MessageKind;
 use longhaul::prelude::*;
 use longhaul::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
 use longhaul::store::RecordKey;
 
-use crate::world::{Do, Doer, Done, Failing, Ledger, Noter, Watcher, World, command};
+use crate::world::{Do, Doer, Done, Failing, Ledger, Noter, Watcher, World, address, command};
 
 const POLICY: RetryPolicy = RetryPolicy {
     immediate: 2,
@@ -223,6 +225,40 @@ fn when_a_message_ended_the_process_again_and_again_it_is_set_aside_and_its_neig
     assert_eq!(did.entries().iter().filter(|what| *what == "sweep").count(), 1);
     let kills = did.entries().iter().filter(|what| *what == "kill").count();
     assert_eq!(kills, 6, "three free tries, and three that were marked");
+    drop(doer);
+}
+
+/// Without a store the broker's count is all that tells of messages that end the process; what the endpoint gave back itself
+/// counts, too, and must not be taken for that.
+#[test]
+fn when_retries_of_a_storeless_endpoint_are_refused_for_long_nothing_is_called_a_killer() {
+    let world = World::new();
+    let options = LocalOptions::default().max_queue_length(1);
+    let broker = LocalBroker::in_memory_with(Arc::new(world.clock.clone()), options);
+    let did = Ledger::default();
+    let fails: fn(&str, usize) -> HandlerResult = |_, times| match times {
+        0..400 => Err(HandlerError::transient("do it: not now")),
+        _ => Ok(()),
+    };
+    let doer = world
+        .stateless("doer")
+        .transport(broker.clone())
+        .idempotent_handler::<Do>(Failing::new(&did, fails));
+    let doer = world.start(doer);
+    let shop = world
+        .stateless("shop")
+        .transport(broker.clone())
+        .route::<Do>("doer");
+    let shop = world.run(shop.build()).expect("builds").session();
+    world
+        .run(shop.send(Do {
+            what: String::from("it"),
+        }))
+        .expect("sends");
+    // Its own queue is full with this message, so no retry can be sent.
+    world.pass(Duration::from_secs(2 * 3600));
+    assert!(did.len() > 30, "more tries than a killer has: {}", did.len());
+    assert_eq!(broker.len(&address("error")), Some(0));
     drop(doer);
 }
 

@@ -11,7 +11,7 @@ use longhaul::prelude::*;
 use longhaul::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
 use longhaul::store::{PendingChange, PendingKind, PendingRow, RecordKey, UnitOfWork};
 
-use crate::world::{Do, Ledger, World, address, command};
+use crate::world::{Do, Done, Ledger, World, address, command};
 
 /// Asks for a timeout of as many seconds as a `Do` says, and notes the ones that fire.
 struct Alarms(Ledger);
@@ -299,4 +299,66 @@ fn when_a_timeout_asked_for_with_as_many_headers_as_are_allowed_fires_it_is_hand
     world.inject("waker", command("m-1", "60").into());
     world.until("it", || fired.len() == 2);
     assert_eq!(world.browse("error").len(), 0);
+}
+
+/// A queue that is never empty must not keep overdue timeouts from firing.
+#[test]
+fn when_a_long_queue_waits_at_the_start_overdue_timeouts_fire_meanwhile() {
+    const TIMEOUTS: usize = 600;
+    const MESSAGES: usize = 3_000;
+    let world = World::new();
+    let log = Ledger::default();
+    let waker = || {
+        world
+            .endpoint("waker")
+            .stateful(Alarms(log.clone()))
+            .handler::<Done>(Notes(log.clone()))
+    };
+    let running = world.start(waker());
+    for number in 0..TIMEOUTS {
+        world.inject("waker", command(&format!("t-{number}"), "60").into());
+    }
+    world.until("the timeouts", || {
+        world.sizes("waker").timeouts == TIMEOUTS as u64
+    });
+    running.stop(&world).expect("stops");
+    // The broker loses the alarms, and the queue fills while nobody is there.
+    while !world.browse("waker").is_empty() {
+        for browsed in world.browse("waker") {
+            let id = String::from_utf8(browsed.incoming.id.expect("an id")).expect("a text");
+            let id = MessageId::new(id).expect("an id");
+            world
+                .run(world.broker.take(&address("waker"), &id))
+                .expect("takes");
+        }
+    }
+    world.pass(Duration::from_secs(3600));
+    let shop = world.stateless("shop").build();
+    let shop = world.run(shop).expect("builds").session();
+    for number in 0..MESSAGES {
+        world
+            .run(shop.publish(Done {
+                what: number.to_string(),
+            }))
+            .expect("sends");
+    }
+    let running = world.start(waker());
+    world.until("all", || log.len() == TIMEOUTS + MESSAGES);
+    let entries = log.entries();
+    let first = entries
+        .iter()
+        .position(|entry| entry.starts_with("60 "))
+        .expect("fired");
+    assert!(first <= 600, "the first timeout fired after {first} messages");
+    running.stop(&world).expect("stops");
+}
+
+/// Notes each message.
+struct Notes(Ledger);
+
+impl Handler<Done> for Notes {
+    async fn handle(&self, done: Done, _: &mut Context) -> HandlerResult {
+        self.0.note(done.what);
+        Ok(())
+    }
 }

@@ -331,6 +331,7 @@ impl EndpointBuilder {
             queue: super::dispatcher::DispatchQueue::default(),
             marks: super::marks::Marks::default(),
             begun: super::begun::Begun::default(),
+            given_back: super::given_back::GivenBack::default(),
             unsent: super::unsent::Unsent::default(),
             relay: super::relay::RelaySignal::default(),
             counters: super::stats::Counters::default(),

@@ -311,6 +311,7 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
                 let attention = due - longest;
                 shared.marks.add(PendingChange::Defer {
                     id: mark.id,
+                    token: Some(mark.token),
                     attention,
                 });
                 return;
@@ -319,13 +320,13 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
                 let attention = now + backoff(shared, error.kind());
                 // The relay has looked at it by then, and a claim that failed has ended.
                 shared.queue.refuse(&mark.id, attention + shared.waits.lease * 2);
-                PendingChange::Defer { id: mark.id, attention }
+                PendingChange::Defer { id: mark.id, token: Some(mark.token), attention }
             } else {
                 shared.counters.parked.one();
                 shared.queue.forgive(&mark.id);
                 shared.unsent.remove(&mark.id);
                 tracing::error!(id = %dispatch.envelope.id, %to, %error, "the message can't be sent and is set aside");
-                PendingChange::Park { id: mark.id, reason: error.to_string() }
+                PendingChange::Park { id: mark.id, token: Some(mark.token), reason: error.to_string() }
             });
         }
     }

@@ -42,6 +42,7 @@ pub(crate) async fn give_up(
         // The row waits for the replay, and the relay leaves it alone.
         work.pending.push(PendingChange::Park {
             id,
+            token: original.token(),
             reason: error.to_string(),
         });
     }

@@ -119,6 +119,7 @@ pub(crate) async fn alarm_that_does_not_count(
     if loaded.inbox.is_none() && row.parked.is_none() {
         shared.marks.add(PendingChange::Defer {
             id: row.id.clone(),
+            token: Some(row.token),
             attention,
         });
         return Some(Ending::Settled);

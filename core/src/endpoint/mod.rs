@@ -13,6 +13,7 @@ mod error_queue;
 mod failing;
 mod gate;
 mod gates;
+mod given_back;
 mod known;
 mod locks;
 mod manifest;

@@ -66,6 +66,9 @@ pub(crate) async fn process<'a>(
     {
         tracing::debug!(%id, %error, "could not note that a message is given back");
     }
+    if shared.store.is_none() {
+        shared.given_back.note(&id, ending == Ending::GiveBack);
+    }
     if let Some(settlement) = settlement {
         settle(shared, settlement, ending).await;
     }

@@ -136,18 +136,44 @@ async fn claim(shared: &Shared, store: &dyn Store, fire: &tokio::sync::mpsc::Sen
     if let Some(next) = claimed.next {
         shared.relay.look_at(next);
     }
-    for row in claimed.rows {
+    if !claimed.rows.is_empty() {
         shared.relay.look_at(now + shared.waits.lease);
-        relay_row(shared, now, row, fire).await;
+    }
+    let mut overdue = Vec::new();
+    for row in claimed.rows {
+        if row.kind == PendingKind::Timeout && row.due.is_some_and(|due| due < now) {
+            overdue.push(row);
+        } else {
+            pass!(shared, Before RelayRow);
+            relay_row(shared, now, row);
+            pass!(shared, After RelayRow);
+        }
+    }
+    fire_all(shared, overdue, fire).await;
+}
+
+/// Hands overdue timeouts over as the endpoint takes them; after half a claim's time the rest is left to the next look, so
+/// that other rows don't wait for a busy endpoint.
+async fn fire_all(shared: &Shared, overdue: Vec<PendingRow>, fire: &tokio::sync::mpsc::Sender<Overdue>) {
+    let all = async {
+        for row in overdue {
+            shared.counters.overdue.one();
+            tracing::debug!(id = %row.id, name = %row.name, "an overdue timeout fires without the broker");
+            pass!(shared, Before FireOverdue);
+            // The run loop is gone only when the endpoint stops; the row stays.
+            drop(fire.send(row).await);
+            pass!(shared, After FireOverdue);
+        }
+    };
+    if within(&*shared.clock, shared.waits.lease / 2, all)
+        .await
+        .is_none()
+    {
+        tracing::debug!("the endpoint is busy: some overdue timeouts fire later");
     }
 }
 
-async fn relay_row(
-    shared: &Shared,
-    now: Timestamp,
-    row: PendingRow,
-    fire: &tokio::sync::mpsc::Sender<Overdue>,
-) {
+fn relay_row(shared: &Shared, now: Timestamp, row: PendingRow) {
     let due = row.due.unwrap_or(now);
     let longest = shared.longest_delay();
     if due.since(now) > longest {
@@ -155,28 +181,20 @@ async fn relay_row(
         let attention = due - longest;
         shared.marks.add(PendingChange::Defer {
             id: row.id,
+            token: Some(row.token),
             attention,
         });
-    } else if row.kind == PendingKind::Timeout && due < now {
-        shared.counters.overdue.one();
-        tracing::debug!(id = %row.id, name = %row.name, "an overdue timeout fires without the broker");
-        pass!(shared, Before FireOverdue);
-        // The run loop is gone only when the endpoint stops; the row stays.
-        drop(fire.send(row).await);
-        pass!(shared, After FireOverdue);
     } else {
         if shared.queue.has(&row) {
             // It waits for a slow broker; the claim ends by itself.
             return;
         }
-        pass!(shared, Before RelayRow);
         let entry = Entry::of_row(&row);
         shared.queue.push([if mutated!(NewIdOnResend) {
             entry.renamed(now)
         } else {
             entry
         }]);
-        pass!(shared, After RelayRow);
     }
 }
 

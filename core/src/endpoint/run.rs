@@ -18,7 +18,7 @@ use crate::endpoint::marks::flush_marks;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::process;
 use crate::endpoint::relay::{Overdue, relay};
-use crate::endpoint::settings::CLAIM;
+use crate::endpoint::settings::{CLAIM, FAIR};
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{EndpointError, EndpointErrorKind};
 use crate::envelope::Incoming;
@@ -87,6 +87,7 @@ impl Intake<'_> {
         let mut alone = false;
         // Messages that wait in line for their key leave their place to others: handling needs a permit, being taken does not.
         let most_taken = usize::from(shared.settings.prefetch).max(shared.settings.concurrency);
+        let mut taken_in_a_row = 0;
         let end = loop {
             alone &= !in_flight.is_empty();
             if let Some(arrival) = suspicious.take_if(|_| in_flight.is_empty()) {
@@ -96,22 +97,33 @@ impl Intake<'_> {
             }
             let room =
                 suspicious.is_none() && !alone && in_flight.len() < most_taken && shared.gates.lets_in();
+            // Messages that were there first come first; but a queue that is never empty must not keep timeouts from firing.
+            if room && taken_in_a_row >= FAIR {
+                taken_in_a_row = 0;
+                // Dispatcher and relay have their turn even where no call ever waits.
+                tokio::task::yield_now().await;
+                if let Ok(row) = self.fired.try_recv() {
+                    in_flight.push(begin(shared, overdue(&row)));
+                    continue;
+                }
+            }
             let arrival = tokio::select! {
                 biased;
                 () = &mut stop => break End::Asked,
                 error = &mut fatal => break End::Failed(error),
                 Some(()) = in_flight.next(), if !in_flight.is_empty() => continue,
                 taken = take(shared, &mut self.receiver), if room && self.receiver.is_some() => match taken {
-                    Ok(delivery) => arrival_of(shared, delivery),
+                    Ok(delivery) => {
+                        taken_in_a_row += 1;
+                        arrival_of(shared, delivery)
+                    }
                     Err(_) if mutated!(EndOfConsumerIgnored) => {
                         self.receiver = None;
                         continue;
                     }
                     Err(error) => break End::Failed(EndpointError::new(EndpointErrorKind::Transport, error.to_string())),
                 },
-                Some(row) = self.fired.recv(), if room => {
-                    Arrival { incoming: Incoming::from(row.outgoing()), settlement: None, alone: false }
-                }
+                Some(row) = self.fired.recv(), if room => overdue(&row),
             };
             if arrival.alone {
                 suspicious = Some(arrival);
@@ -133,6 +145,15 @@ impl Intake<'_> {
             }
         }
         end
+    }
+}
+
+/// An overdue timeout as if the broker had brought its alarm.
+fn overdue(row: &Overdue) -> Arrival {
+    Arrival {
+        incoming: Incoming::from(row.outgoing()),
+        settlement: None,
+        alone: false,
     }
 }
 
@@ -189,7 +210,10 @@ async fn take(shared: &Shared, receiver: &mut Option<Box<dyn Receiver>>) -> Resu
 fn arrival_of(shared: &Shared, delivery: Delivery) -> Arrival {
     // Without a store, the broker's count is all there is, and neighbours of a killer count up with it: be patient.
     let patience = if shared.store.is_some() { 1 } else { 4 };
-    let alone = delivery.redeliveries >= shared.settings.suspicious_redeliveries.saturating_mul(patience);
+    // What this process gave back itself has not ended it.
+    let ours = shared.given_back.count(delivery.incoming.id.as_deref());
+    let redeliveries = delivery.redeliveries.saturating_sub(ours);
+    let alone = redeliveries >= shared.settings.suspicious_redeliveries.saturating_mul(patience);
     let (incoming, settlement) = delivery.into_parts();
     Arrival {
         incoming,

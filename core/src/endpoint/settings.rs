@@ -79,6 +79,8 @@ impl Default for Settings {
 pub(crate) const ENDS: u32 = 3;
 /// The most rows that the relay claims at once.
 pub(crate) const CLAIM: usize = 256;
+/// After so many messages in a row an overdue timeout that waits is handled before the next one.
+pub(crate) const FAIR: usize = 256;
 /// The most marks that one commit carries.
 pub(crate) const MARKS: usize = 512;
 /// Timeouts fire so long after their instant at the earliest: messages of the same instant come first.

@@ -15,6 +15,7 @@ use crate::endpoint::alarms::Alarms;
 use crate::endpoint::begun::Begun;
 use crate::endpoint::dispatcher::DispatchQueue;
 use crate::endpoint::gates::Gates;
+use crate::endpoint::given_back::GivenBack;
 use crate::endpoint::locks::KeyedLocks;
 use crate::endpoint::marks::Marks;
 use crate::endpoint::registry::Registry;
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) queue: DispatchQueue,
     pub(crate) marks: Marks,
     pub(crate) begun: Begun,
+    pub(crate) given_back: GivenBack,
     pub(crate) unsent: Unsent,
     pub(crate) relay: RelaySignal,
     pub(crate) counters: Counters,
@@ -91,9 +93,9 @@ impl Shared {
 
     /// Commits within the time limit; marks that wait ride along. A fatal error stops the endpoint.
     pub(crate) async fn commit(&self, store: &dyn Store, mut work: UnitOfWork) -> Result<(), StoreError> {
-        let own = work.pending.len();
-        work.pending.extend(self.marks.take());
-        let marks = work.pending[own..].to_vec();
+        // They are older than what this unit says of the same rows.
+        let marks = self.marks.take();
+        work.pending.splice(0..0, marks.iter().cloned());
         let look = Look {
             shared: self,
             at: earliest_attention(&work.pending),

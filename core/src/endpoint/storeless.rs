@@ -30,7 +30,9 @@ pub(crate) async fn storeless(
         // There is nowhere to mark that it was begun, so the broker's count alone decides.
         let text = "handle the message: the broker delivered it too often; it may end the process each time";
         let error = HandlerError::permanent(text).with_reason(Reason::KilledProcess);
-        return Some(error_queue::give_up(shared, &original, &Known::default(), &error).await);
+        return Some(
+            error_queue::give_up(shared, &original, &Known::storeless(original.envelope), &error).await,
+        );
     }
     let mut known = Known::storeless(original.envelope);
     loop {

@@ -130,13 +130,13 @@ impl Staged {
                     });
                 }
             }
-            PendingChange::Defer { id, attention } => {
-                if let Some(row) = self.row(&id, tables) {
+            PendingChange::Defer { id, token, attention } => {
+                if let Some(row) = self.row(&id, tables).filter(|row| has(row, token)) {
                     self.set_row(PendingRow { attention, ..row });
                 }
             }
-            PendingChange::Park { id, reason } => {
-                if let Some(row) = self.row(&id, tables) {
+            PendingChange::Park { id, token, reason } => {
+                if let Some(row) = self.row(&id, tables).filter(|row| has(row, token)) {
                     self.set_row(PendingRow {
                         parked: Some(reason),
                         ..row
@@ -155,6 +155,11 @@ impl Staged {
     fn set_row(&mut self, row: PendingRow) {
         self.pending.insert(row.id.clone(), Some(row));
     }
+}
+
+/// Whether the row still has the token, if one is asked for.
+fn has(row: &PendingRow, token: Option<u64>) -> bool {
+    token.is_none_or(|token| row.token == token)
 }
 
 /// What a transport keeps of a message is never stored.

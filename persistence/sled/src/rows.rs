@@ -58,12 +58,12 @@ impl<'a> Rows<'a> {
                 }));
             }
             PendingChange::AlarmSent { .. } => {}
-            PendingChange::Defer { id, attention } => {
-                let row = self.row(&id).await?;
+            PendingChange::Defer { id, token, attention } => {
+                let row = self.row(&id).await?.filter(|row| has(row, token));
                 self.set_if(row.map(|row| PendingRow { attention, ..row }));
             }
-            PendingChange::Park { id, reason } => {
-                let row = self.row(&id).await?;
+            PendingChange::Park { id, token, reason } => {
+                let row = self.row(&id).await?.filter(|row| has(row, token));
                 self.set_if(row.map(|row| PendingRow {
                     parked: Some(reason),
                     ..row
@@ -102,6 +102,11 @@ impl<'a> Rows<'a> {
         }
         self.endpoint.stored_row(id)
     }
+}
+
+/// Whether the row still has the token, if one is asked for.
+fn has(row: &PendingRow, token: Option<u64>) -> bool {
+    token.is_none_or(|token| row.token == token)
 }
 
 impl Endpoint {

@@ -142,6 +142,7 @@ async fn when_a_row_cannot_be_read_the_others_are_claimed() -> Fallible<()> {
 
     let fire = PendingChange::Defer {
         id: MessageId::new("bad")?,
+        token: None,
         attention: NOW,
     };
     let error = store.commit(pending(fire)).await.err().ok_or("it must fail")?;

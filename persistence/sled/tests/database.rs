@@ -176,6 +176,7 @@ async fn when_many_commits_are_given_up_memory_and_database_agree() -> Fallible<
             },
             1 => PendingChange::Park {
                 id: MessageId::new(&other)?,
+                token: None,
                 reason: "why".to_owned(),
             },
             2 => PendingChange::Fire {

@@ -65,6 +65,7 @@ macro_rules! store_contract_suite {
             pending::when_a_timeout_fires_its_row_goes_once,
             pending::when_a_timeout_is_moved_its_old_alarm_is_stale,
             pending::when_a_timeout_is_gone_moving_it_conflicts,
+            pending::when_a_row_was_moved_what_was_meant_for_it_before_changes_nothing,
             pending::when_a_row_is_parked_it_is_set_aside_for_people,
             pending::when_a_parked_row_changes_it_stays_parked,
             pending::when_one_unit_changes_a_row_several_times_each_change_counts,

@@ -98,10 +98,24 @@ impl Model {
                     self.with_row(id, |row| (row.attention, row.alarm_sent) = (*attention, true));
                 }
             }
-            PendingChange::Defer { id, attention } => self.with_row(id, |row| row.attention = *attention),
-            PendingChange::Park { id, reason } => self.with_row(id, |row| row.parked = Some(reason.clone())),
+            PendingChange::Defer { id, token, attention } => {
+                if self.has(id, *token) {
+                    self.with_row(id, |row| row.attention = *attention);
+                }
+            }
+            PendingChange::Park { id, token, reason } => {
+                if self.has(id, *token) {
+                    self.with_row(id, |row| row.parked = Some(reason.clone()));
+                }
+            }
         }
         Some(())
+    }
+
+    /// Whether there is a row that still has the token, if one is asked for.
+    fn has(&self, id: &MessageId, token: Option<u64>) -> bool {
+        let row = self.rows.get(id);
+        row.is_some_and(|row| token.is_none_or(|token| row.token == token))
     }
 
     fn with_row(&mut self, id: &MessageId, change: impl FnOnce(&mut PendingRow)) {

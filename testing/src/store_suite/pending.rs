@@ -191,6 +191,38 @@ pub async fn when_a_timeout_is_gone_moving_it_conflicts(fixture: &dyn StoreFixtu
     subject.conflicts(Unit::new().move_to("t-1", at(60), at(0))).await;
 }
 
+/// What was meant for a row before it was moved does not reach it any more: it would hide the new time. (G6)
+pub async fn when_a_row_was_moved_what_was_meant_for_it_before_changes_nothing(fixture: &dyn StoreFixture) {
+    let subject = Subject::new(fixture).await;
+    subject
+        .commit(Unit::new().add(timeout("t-1", at(0), at(60))))
+        .await;
+    let token = subject.present_row("t-1").await.token;
+    let unit = Unit::new()
+        .move_to("t-1", at(9), at(4))
+        .defer_if("t-1", token, at(50))
+        .park_if("t-1", token, "why");
+    subject.commit(unit).await;
+    let moved = subject.present_row("t-1").await;
+    assert_eq!((moved.attention, moved.parked.as_deref()), (at(4), None));
+    subject
+        .commit(
+            Unit::new()
+                .defer_if("t-1", token, at(50))
+                .park_if("t-1", token, "why"),
+        )
+        .await;
+    assert_eq!(subject.present_row("t-1").await, moved);
+    let unit = Unit::new()
+        .defer_if("t-1", token + 1, at(7))
+        .defer_if("missing", token, at(7))
+        .park_if("missing", token, "why");
+    subject.commit(unit).await;
+    assert_eq!(subject.present_row("t-1").await.attention, at(7));
+    subject.commit(Unit::new().park_if("t-1", token + 1, "why")).await;
+    assert_eq!(subject.present_row("t-1").await.parked.as_deref(), Some("why"));
+}
+
 /// A parked row is never claimed, stands last in the listing with its reason, and counts as parked. (G7)
 pub async fn when_a_row_is_parked_it_is_set_aside_for_people(fixture: &dyn StoreFixture) {
     let subject = Subject::new(fixture).await;

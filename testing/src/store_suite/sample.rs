@@ -150,6 +150,15 @@ impl Unit {
     pub(super) fn defer(self, name: impl AsRef<str>, attention: Timestamp) -> Self {
         self.pending(PendingChange::Defer {
             id: id(name),
+            token: None,
+            attention,
+        })
+    }
+
+    pub(super) fn defer_if(self, name: impl AsRef<str>, token: u64, attention: Timestamp) -> Self {
+        self.pending(PendingChange::Defer {
+            id: id(name),
+            token: Some(token),
             attention,
         })
     }
@@ -173,6 +182,15 @@ impl Unit {
     pub(super) fn park(self, name: impl AsRef<str>, reason: &str) -> Self {
         self.pending(PendingChange::Park {
             id: id(name),
+            token: None,
+            reason: reason.to_owned(),
+        })
+    }
+
+    pub(super) fn park_if(self, name: impl AsRef<str>, token: u64, reason: &str) -> Self {
+        self.pending(PendingChange::Park {
+            id: id(name),
+            token: Some(token),
             reason: reason.to_owned(),
         })
     }

@@ -105,10 +105,12 @@ impl Steps {
             3..=5 => unit.add(timeout(&name, time, self.time(step))),
             6 => unit.sent(&name),
             7 => unit.alarm_sent(&name, token, time),
-            8 => unit.defer(&name, time),
+            8 if self.below(2) == 0 => unit.defer(&name, time),
+            8 => unit.defer_if(&name, token, time),
             9 if model.rows.contains_key(&id(&name)) || self.is_wrong() => unit.fire(&name, token),
             10 if model.rows.contains_key(&id(&name)) || self.is_wrong() => unit.move_to(&name, time, time),
-            11 => unit.park(&name, "why"),
+            11 if self.below(2) == 0 => unit.park(&name, "why"),
+            11 => unit.park_if(&name, token, "why"),
             _ => unit.cancel(&name),
         }
     }
