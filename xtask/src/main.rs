@@ -3,6 +3,7 @@
 mod fake_clock;
 mod idle;
 mod kill;
+mod replay;
 mod simulate;
 
 use std::io::IsTerminal;
@@ -27,6 +28,7 @@ enum Task {
     KillProcess(kill::ProcessOptions),
     DelaysUnderFakeClock(fake_clock::FakeClockOptions),
     Idle(idle::IdleOptions),
+    Replay(replay::ReplayOptions),
     Simulate(simulate::SimulateOptions),
     /// The endpoint that `idle` measures
     #[command(hide = true)]
@@ -36,7 +38,9 @@ enum Task {
 fn main() -> ExitCode {
     let options = Options::parse();
     if !matches!(options.task, Task::IdleProcess(_)) {
-        write_logs();
+        // Every message is refused on purpose.
+        let is_replay = matches!(options.task, Task::Replay(_));
+        write_logs(if is_replay { "off" } else { "warn" });
     }
     let passed = |passed| {
         if passed {
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Task::KillProcess(options) => kill::run_process(options).map(|()| ExitCode::SUCCESS),
         Task::DelaysUnderFakeClock(options) => fake_clock::run(&options).map(passed),
         Task::Idle(options) => idle::run(&options).map(passed),
+        Task::Replay(options) => replay::run(&options).map(passed),
         Task::Simulate(options) => simulate::run(&options),
         Task::IdleProcess(options) => idle::run_process(&options).map(|()| ExitCode::SUCCESS),
     };
@@ -62,8 +67,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn write_logs() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+fn write_logs(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

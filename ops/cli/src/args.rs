@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{errors, extras};
+use crate::commands::{delays, errors, extras};
 
 /// Operate a running Longhaul system: look at what failed, and replay it.
 #[derive(Debug, Parser)]
@@ -104,6 +104,11 @@ pub(crate) enum Command {
     /// How many messages wait where
     #[command(subcommand)]
     Queues(extras::QueuesCommand),
+    /// Create, check and look at the delay levels on RabbitMQ
+    #[command(subcommand)]
+    Delays(delays::DelaysCommand),
+    /// Check broker, error queue, topology, age of failures and clocks, and say what to do
+    Doctor,
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  longhaul completions bash > /etc/bash_completion.d/longhaul")]
     Completions {

@@ -125,6 +125,11 @@ impl System {
         ))
     }
 
+    /// RabbitMQ, where that is the broker.
+    pub(crate) fn rabbit(&self) -> Option<&RabbitMq> {
+        self.rabbit.as_deref()
+    }
+
     /// The error queue and what can be done about it.
     pub(crate) fn errors(&self) -> ErrorQueue {
         ErrorQueue::new(

@@ -283,3 +283,24 @@ pub async fn when_there_is_no_such_queue_it_says_so_and_makes_none(fixture: &dyn
         assert_eq!(depth.expect_err("none").kind(), TransportErrorKind::Topology);
     }
 }
+
+/// "On return the broker has been told and has read it": what was taken out does not come back with the end of the pass, however
+/// much it was.
+pub async fn when_very_many_are_removed_one_by_one_none_comes_back(fixture: &dyn AdminFixture) {
+    let bench = Bench::new(fixture, 600).await;
+    let mut pass = bench.begin().await;
+    loop {
+        let page = bench.within("take a page", pass.next(200)).await.expect("a page");
+        if page.is_empty() {
+            break;
+        }
+        let places: Vec<_> = page.iter().map(|found| found.place).collect();
+        bench
+            .within("remove", pass.remove(&places))
+            .await
+            .expect("removed");
+    }
+    bench.close(pass).await;
+    bench.send(600..601).await;
+    assert_eq!(bench.received(1).await, numbers(600..601));
+}

@@ -11,6 +11,7 @@ macro_rules! admin_contract_suite {
             when_a_queue_is_looked_through_all_of_it_is_shown_and_stays_in_its_order,
             when_pages_are_many_the_order_stays,
             when_some_are_removed_only_those_are_gone,
+            when_very_many_are_removed_one_by_one_none_comes_back,
             when_a_message_is_shown_it_is_as_it_was_sent,
             when_a_message_comes_meanwhile_it_is_not_shown,
             when_a_copy_is_sent_before_the_original_is_removed_the_pass_ends_all_the_same,

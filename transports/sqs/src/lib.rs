@@ -88,6 +88,7 @@
 //! failing and forgotten entries, throttling, duplicates, stale receipts, credentials that run out, polls that hang. Laps
 //! are tested on virtual time with a small model of SQS, and on the emulator with laps of two seconds.
 
+mod admin;
 mod admission;
 mod backoff;
 #[cfg(test)]

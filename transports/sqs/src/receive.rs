@@ -6,7 +6,7 @@ mod ledger;
 mod owner;
 mod poller;
 mod pump;
-mod registry;
+pub(crate) mod registry;
 
 use std::{fmt, sync::Arc, time::Duration};
 

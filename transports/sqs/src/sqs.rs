@@ -47,6 +47,10 @@ impl Sqs {
         }
     }
 
+    pub(crate) const fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// Connects with region and credentials from the SDK's usual places: environment, profile, container, machine.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The commands.
 
+pub(crate) mod delays;
+mod doctor;
 pub(crate) mod errors;
 pub(crate) mod extras;
 
@@ -18,6 +20,16 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             let command = errors::checked(command)?;
             let system = System::connect(&options.connection).await?;
             let done = errors::run(&system, command, options.connection.json).await;
+            ended(system, done).await
+        }
+        Command::Delays(command) => {
+            let system = System::connect(&options.connection).await?;
+            let done = delays::run(&system, command, options.connection.json).await;
+            ended(system, done).await
+        }
+        Command::Doctor => {
+            let system = System::connect(&options.connection).await?;
+            let done = doctor::run(&system, options.connection.json).await;
             ended(system, done).await
         }
         Command::Queues(command) => {

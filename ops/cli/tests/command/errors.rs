@@ -10,6 +10,11 @@ macro_rules! on_each_broker {
         mod rabbitmq {
             $(#[test] fn $case() { super::run(super::$case(super::On::RabbitMq)); })*
         }
+        /// The emulator keeps the order of messages, which SQS does not promise.
+        #[cfg(feature = "sqs")]
+        mod sqs {
+            $(#[test] fn $case() { super::run(super::$case(super::On::Sqs)); })*
+        }
     };
 }
 

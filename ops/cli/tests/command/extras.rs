@@ -63,3 +63,46 @@ fn when_nobody_reads_the_answer_to_its_end_it_does_not_complain() {
         stage.done();
     });
 }
+
+#[test]
+fn when_the_delay_levels_are_looked_at_they_are_created_checked_and_counted() {
+    run(async {
+        let stage = Stage::new(On::RabbitMq).await;
+        // The names of this broker's levels belong to all tests.
+        stage.longhaul(&["delays", "create"]).says(0, &["are there"]);
+        stage
+            .longhaul(&["delays", "verify"])
+            .says(0, &["as they should be"]);
+        let depth = stage.json(&["delays", "depth"]);
+        assert!(depth["queues"].as_array().unwrap().len() >= 28, "{depth}");
+        stage
+            .longhaul(&["delays", "redeliver"])
+            .says(0, &["sent 0 messages"]);
+        let missing = stage.longhaul(&["delays", "verify", "--prefix", stage.errors.as_str()]);
+        missing.says(1, &["delay-level", "find everything as it should be"]);
+        stage.done();
+        let stage = Stage::new(On::Embedded).await;
+        stage.longhaul(&["delays", "create"]).says(2, &["only RabbitMQ"]);
+        stage.done();
+    });
+}
+
+#[test]
+fn when_the_doctor_is_asked_it_says_what_is_wrong_and_what_to_do() {
+    run(async {
+        for on in [On::Embedded, On::RabbitMq] {
+            let stage = Stage::with_failed(on, 3).await;
+            stage
+                .longhaul(&["doctor"])
+                .says(0, &["broker: ", "3 messages", "no failure lies in the future"]);
+            let missing = format!("{}-missing", stage.errors);
+            let answer = stage.longhaul(&["doctor", "--error-queue", &missing]);
+            answer.says(1, &["bad", &missing, "--error-queue"]);
+            stage.done();
+        }
+        let stage = Stage::with_failed(On::Embedded, 1_000).await;
+        let told = stage.json(&["doctor"]);
+        assert_eq!(told["findings"][1]["state"], "warning");
+        stage.done();
+    });
+}

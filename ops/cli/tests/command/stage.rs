@@ -29,6 +29,8 @@ const SOON: Duration = Duration::from_secs(30);
 pub(crate) enum On {
     Embedded,
     RabbitMq,
+    #[cfg(feature = "sqs")]
+    Sqs,
 }
 
 /// A system of one test.
@@ -58,6 +60,13 @@ pub(crate) struct Answer {
 /// The broker's address.
 pub(crate) fn url() -> String {
     std::env::var("LONGHAUL_AMQP_URL").expect("set LONGHAUL_AMQP_URL or run ./test")
+}
+
+/// The emulator's address.
+#[cfg(feature = "sqs")]
+pub(crate) fn emulator() -> String {
+    std::env::var("LONGHAUL_SQS_ENDPOINT")
+        .expect("set LONGHAUL_SQS_ENDPOINT and what belongs to it, or run ./test")
 }
 
 /// Runs a test's steps.
@@ -157,6 +166,17 @@ impl Stage {
                     database: None,
                 }
             }
+            #[cfg(feature = "sqs")]
+            On::Sqs => {
+                let builder = longhaul_sqs::Sqs::builder().endpoint_url(emulator());
+                let sqs = Arc::new(builder.account("000000000000").connect().await.unwrap());
+                Open {
+                    transport: Arc::clone(&sqs) as Arc<dyn Transport>,
+                    admin: sqs,
+                    rabbit: None,
+                    database: None,
+                }
+            }
             On::Embedded => {
                 let database = Database::open(self.data()).unwrap();
                 let broker = LocalBroker::durable(database.clone(), Arc::new(SystemClock)).unwrap();
@@ -209,6 +229,8 @@ impl Stage {
         match self.on {
             On::Embedded => command.env("LONGHAUL_DATA", self.data()),
             On::RabbitMq => command.env("LONGHAUL_AMQP_URL", url()),
+            #[cfg(feature = "sqs")]
+            On::Sqs => command.env("LONGHAUL_SQS_ENDPOINT", emulator()),
         };
         command
     }

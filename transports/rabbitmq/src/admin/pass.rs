@@ -18,8 +18,10 @@ use longhaul_core::{
     admin::{Found, Pass, Place},
     transport::TransportError,
 };
+use tokio::time::Instant;
 
 use crate::{
+    declare::Declarer,
     fault::{Fault, within},
     link::Link,
     properties,
@@ -32,9 +34,17 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 const FIRST_PAGE: usize = 16;
 /// How long a page waits for one more message before it asks whether there is any.
 const QUIET: Duration = Duration::from_millis(250);
+/// How often it is looked whether everything is back.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// How many times something is given back before the queue must have it: of 32 and more the broker loses the order.
+const AHEAD: u32 = 16;
 /// How many acknowledgements go out before the broker is asked whether it has read them.
 const ACKS: usize = 512;
 
+/// How often the broker is asked for a message before the channel is closed. A quorum queue's side of a channel keeps back
+/// what is settled faster than the queue takes it, and forgets that when the channel closes. To ask for a message waits for the
+/// queue itself: the first time for what had been sent to it, the second time for what was kept back until then.
+const FLUSHES: u32 = 3;
 /// What is given back in one go keeps its order up to this many; beyond, the broker's own map of them has another one.
 const KEPT_IN_ORDER: usize = 32;
 
@@ -51,6 +61,8 @@ pub(super) struct RabbitPass {
     pages: Vec<u64>,
     /// Deliveries that were not taken out.
     held: BTreeSet<u64>,
+    /// Whether anything was.
+    removed: bool,
     largest: Option<usize>,
 }
 
@@ -65,6 +77,7 @@ impl RabbitPass {
             left: expected,
             pages: Vec::new(),
             held: BTreeSet::new(),
+            removed: false,
             largest: None,
         }
     }
@@ -146,28 +159,68 @@ impl RabbitPass {
                 }
                 let ack = self.channel.basic_ack(*tag, BasicAckOptions { multiple: false });
                 within(self.timing.answer, "an acknowledgement", ack).await?;
+                self.removed = true;
             }
             self.barrier().await?;
         }
         Ok(())
     }
 
-    /// Page by page and few at a time: the broker keeps the order only of what one consumer gives back, and only of so many.
+    /// Page by page and few at a time: the broker keeps the order only of what one consumer gives back, only of so many, and only
+    /// while the queue keeps up.
     async fn put_back(&self) -> Result<(), Fault> {
-        let mut first = 0;
+        let mut declarer = Declarer::new(&self.link, &self.timing);
+        let (before, _) = declarer.look_at(self.queue.as_str()).await?;
+        let (mut back, mut ahead, mut first) = (u64::from(before), 0, 0);
         for end in &self.pages {
             let held: Vec<u64> = self.held.range(first..=*end).copied().collect();
             first = end.saturating_add(1);
-            for last in held.chunks(KEPT_IN_ORDER).filter_map(<[u64]>::last) {
+            for some in held.chunks(KEPT_IN_ORDER) {
+                let Some(last) = some.last() else { continue };
                 let options = BasicNackOptions {
                     multiple: true,
                     requeue: true,
                 };
                 let nack = self.channel.basic_nack(*last, options);
                 within(self.timing.answer, "giving back", nack).await?;
+                back += u64::try_from(some.len()).unwrap_or(0);
+                ahead += 1;
+                if ahead == AHEAD {
+                    self.returned(&mut declarer, back).await?;
+                    ahead = 0;
+                }
             }
         }
-        self.barrier().await
+        self.returned(&mut declarer, back).await
+    }
+
+    /// Waits until the queue has as many messages again. Where somebody else takes some meanwhile, that can't be known.
+    async fn returned(&self, declarer: &mut Declarer<'_>, back: u64) -> Result<(), Fault> {
+        let deadline = Instant::now() + self.timing.close;
+        while Instant::now() < deadline {
+            let (ready, consumers) = declarer.look_at(self.queue.as_str()).await?;
+            if u64::from(ready) >= back || consumers > 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the queue itself has settled what was taken out. A message that comes with it is given back with the others.
+    async fn flush(&mut self) -> Result<(), Fault> {
+        for _ in 0..if self.removed { FLUSHES } else { 0 } {
+            if let Some(delivery) = self.get().await? {
+                self.held.insert(delivery.delivery_tag);
+                self.pages.push(delivery.delivery_tag);
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<(), Fault> {
+        self.flush().await?;
+        self.put_back().await
     }
 
     fn lost(&self, fault: &Fault) -> TransportError {
@@ -232,8 +285,8 @@ impl Pass for RabbitPass {
         })
     }
 
-    async fn close(self: Box<Self>) -> Result<(), TransportError> {
-        let put_back = self.put_back().await.map_err(|fault| self.lost(&fault));
+    async fn close(mut self: Box<Self>) -> Result<(), TransportError> {
+        let put_back = self.finish().await.map_err(|fault| self.lost(&fault));
         self.link.close().await;
         put_back
     }

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use futures_util::future::LocalBoxFuture;
 use longhaul_core::{
     address::Address,
+    admin::QueueAdmin,
     clock::{Clock, SystemClock},
     envelope::Incoming,
     headers::Headers,
     transport::Transport,
 };
 use longhaul_sqs::Sqs;
-use longhaul_testing::transport_suite::TransportFixture;
+use longhaul_testing::{admin_suite::AdminFixture, transport_suite::TransportFixture};
 
 use crate::support::{builder_at, endpoint, raw, unique};
 
@@ -115,4 +116,14 @@ impl TransportFixture for Fixture {
     }
 }
 
+#[async_trait]
+impl AdminFixture for Fixture {
+    async fn admin(&self) -> (Arc<dyn Transport>, Arc<dyn QueueAdmin>) {
+        let builder = builder_at(&endpoint()).prefix(PREFIX).pollers(1);
+        let sqs = Arc::new(builder.connect().await.unwrap());
+        (Arc::clone(&sqs) as Arc<dyn Transport>, sqs)
+    }
+}
+
 longhaul_testing::transport_contract_suite!(Fixture::new());
+longhaul_testing::admin_contract_suite!(Fixture::new());
