@@ -10,6 +10,8 @@
 #[expect(dead_code, reason = "shared with the endpoint's tests, which use all of it")]
 mod world;
 
+mod quarantine;
+
 use std::time::Duration;
 
 use longhaul::endpoint::EndpointErrorKind;

@@ -20,6 +20,7 @@ mod marks;
 mod preparing;
 mod probing;
 mod process;
+mod quarantine;
 mod registry;
 mod rejecting;
 mod relay;
@@ -39,6 +40,7 @@ use tokio::sync::watch;
 
 pub use builder::EndpointBuilder;
 pub use gates::Breakers;
+pub use quarantine::Waiting;
 pub use session::{Batch, Session};
 pub use settings::Settings;
 pub use stats::{Durations, Stats, Timings};
