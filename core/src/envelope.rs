@@ -418,7 +418,9 @@ mod tests {
             };
             read(&incoming, &Limits::default()).map_err(|fault| fault.reason())
         };
-        assert!(with(&headers::ADDED).is_ok());
+        // A body that is elsewhere has to be fetched first.
+        let added = headers::ADDED.into_iter().filter(|name| *name != headers::BODY);
+        assert!(with(&added.collect::<Vec<_>>()).is_ok());
         assert_eq!(with(&["one-more"]), Err(Reason::TooLarge));
         assert_eq!(with(&[headers::GENERATION; 1000]), Err(Reason::TooLarge));
     }

@@ -281,16 +281,7 @@ impl EndpointBuilder {
         let waits = Waits::on(&*self.clock);
         let gates = Arc::new(self.gates());
         let adjustable: Vec<&'static str> = self.adjustable().collect();
-        if self.has_adjustable_limits {
-            let control = LimitControl {
-                gates: Arc::clone(&gates),
-                clock: Arc::clone(&self.clock),
-            };
-            self.registry.add_handler::<ChangeLimit>(control, true);
-            if store.is_some() {
-                self.registry.add_stateful(LimitMemory);
-            }
-        }
+        self.take_changes(&gates);
         let permits = Semaphore::new(self.settings.concurrency.min(Semaphore::MAX_PERMITS));
         let shared = Arc::new(Shared {
             name,
@@ -332,6 +323,20 @@ impl EndpointBuilder {
     /// See [`EndpointBuilder::build`] and [`Endpoint::run_until`].
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), EndpointError> {
         self.build().await?.run_until(stop).await
+    }
+
+    fn take_changes(&mut self, gates: &Arc<Gates>) {
+        if !self.has_adjustable_limits {
+            return;
+        }
+        let control = LimitControl {
+            gates: Arc::clone(gates),
+            clock: Arc::clone(&self.clock),
+        };
+        self.registry.add_handler::<ChangeLimit>(control, true);
+        if self.persistence.is_some() {
+            self.registry.add_stateful(LimitMemory);
+        }
     }
 
     fn adjustable(&self) -> impl Iterator<Item = &'static str> {
