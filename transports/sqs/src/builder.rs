@@ -265,6 +265,8 @@ impl SqsBuilder {
             pollers: self.pollers,
             long_delays: self.long_delays,
             unsettled_bytes: self.unsettled_bytes,
+            #[cfg(feature = "s3")]
+            config,
             clock: self.clock,
             randomness: self.randomness,
         };
