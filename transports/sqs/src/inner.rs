@@ -68,7 +68,7 @@ impl Inner {
         self.account.get().map(String::as_str).ok_or_else(|| {
             Fault::new(
                 FaultKind::Refused,
-                "the account is not known before a queue was used: set it with SqsBuilder::account",
+                "the account is not known before a queue was used: set it with SqsBuilder::account, or AWS_ACCOUNT_ID",
             )
         })
     }
