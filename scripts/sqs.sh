@@ -22,6 +22,9 @@ NAME is letters, digits and '-'. LONGHAUL_EMULATORS is the folder that holds all
 
 Environment:
   LONGHAUL_TOOLS  where the emulator is installed; `tools` in CARGO_TARGET_DIR, or in `target`, if unset
+  LONGHAUL_EMULATOR_CLOCK=SPEC
+                  for `start`: run on a fake clock (Debian packages faketime and libfaketime), '+0x60' for sixty times the
+                  speed
 USAGE
 }
 
@@ -107,6 +110,16 @@ ensure_installed() {
     ) 9>"$tools/ministack.lock"
 }
 
+fake_clock() {
+    local library
+    clock=()
+    [[ -n ${LONGHAUL_EMULATOR_CLOCK:-} ]] || return 0
+    for library in /usr/lib/*/faketime/libfaketimeMT.so.1; do
+        [[ -e $library ]] || fail "LONGHAUL_EMULATOR_CLOCK needs the Debian packages faketime and libfaketime"
+        clock=(LD_PRELOAD="$library" FAKETIME="$LONGHAUL_EMULATOR_CLOCK")
+    done
+}
+
 start() {
     if live_pid "$home/emulator.pid" >/dev/null; then
         url
@@ -114,12 +127,13 @@ start() {
     fi
     ensure_installed
     mkdir -p "$home/state" "$home/s3" "$home/tmp"
-    local port deadline
+    local port deadline clock
+    fake_clock
     for _ in {1..5}; do
         port=$(pick_port)
         env -i PATH="$PATH" HOME="$home" LANG=C.UTF-8 TMPDIR="$home/tmp" \
             GATEWAY_PORT="$port" BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 SERVICES=sqs,sns,s3 LOG_LEVEL=WARNING \
-            STATE_DIR="$home/state" S3_DATA_DIR="$home/s3" \
+            STATE_DIR="$home/state" S3_DATA_DIR="$home/s3" "${clock[@]}" \
             setsid "$place/bin/ministack" >"$home/log" 2>&1 </dev/null &
         record_process "$home/emulator.pid" $! || continue
         deadline=$((SECONDS + boot_seconds))

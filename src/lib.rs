@@ -43,6 +43,7 @@
 //! - `sqs`: endpoints on Amazon SQS.
 //! - `host`: an endpoint as a process: settings from a file and the environment, health over HTTP, graceful stop.
 //! - `prometheus` and `otlp`: metrics, and traces, of such a process.
+//! - `s3`: with `sqs`, bodies that are too large for it in a bucket of S3.
 //! - `testing`: scenarios for sagas, the simulation of whole systems, virtual time, and the contract suites for transports
 //!   and stores. It belongs into `dev-dependencies`: it lets the simulation end processes within the runtime.
 

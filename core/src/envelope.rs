@@ -145,6 +145,21 @@ impl Envelope {
         })
     }
 
+    /// Whether the body is here. One that was kept elsewhere and not read back is not; such a message can still be passed
+    /// on as it is.
+    ///
+    /// # Errors
+    /// [`Reason::MissingBody`].
+    pub fn check_body(&self) -> Result<(), Unreadable> {
+        if self.headers.get(headers::BODY).is_none() {
+            return Ok(());
+        }
+        Err(Unreadable::new(
+            Reason::MissingBody,
+            "its body was kept elsewhere and is gone, or this endpoint has no `ClaimCheck` around its transport",
+        ))
+    }
+
     /// When it is to be handled, where that was asked for.
     ///
     /// # Errors
@@ -251,12 +266,6 @@ pub fn read(incoming: &Incoming, limits: &Limits) -> Result<Envelope, Unreadable
         return Err(Unreadable::new(
             Reason::TooLarge,
             format!("its body is over {} bytes", limits.body_bytes),
-        ));
-    }
-    if incoming.headers.iter().any(|(name, _)| name == headers::BODY) {
-        return Err(Unreadable::new(
-            Reason::MissingBody,
-            "its body was kept elsewhere and is gone, or this endpoint has no `ClaimCheck` around its transport",
         ));
     }
     let mut headers = Headers::new();

@@ -43,7 +43,8 @@ use crate::run::{Broker, Plan, Report, Speed};
 Exit codes: 0 done; 1 a line of the file is not an order, or the run failed or did not come to the truth; 2 wrong usage, or the \
 file can't be read.
 
-With --broker rabbitmq, LONGHAUL_AMQP_URL names the broker; amqp://localhost if unset.")]
+With --broker rabbitmq, LONGHAUL_AMQP_URL names the broker; amqp://localhost if unset. With --broker sqs, LONGHAUL_SQS_ENDPOINT
+names an emulator; AWS itself if unset, with region and credentials from the usual places.")]
 struct Options {
     /// JSON lines with the fields order_id, customer_id, status, purchased, approved, shipped, delivered and estimated;
     /// times as in RFC 3339, null where something did not happen
@@ -56,7 +57,7 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How many times as fast as in reality time passes; `max`: virtual time, with the embedded broker only
-    /// [default: max; 1000000 with rabbitmq]
+    /// [default: max; 1000000 with rabbitmq and sqs]
     #[arg(long, value_name = "N|max")]
     speed: Option<Speed>,
     /// Also write the figures to this file, as JSON
@@ -73,6 +74,8 @@ enum BrokerName {
     Embedded,
     /// The one that LONGHAUL_AMQP_URL names
     Rabbitmq,
+    /// Amazon SQS, or the emulator that LONGHAUL_SQS_ENDPOINT names
+    Sqs,
 }
 
 impl FromStr for Speed {
@@ -126,13 +129,17 @@ impl Options {
         let wrong = |text: &str| Self::command().error(ErrorKind::ArgumentConflict, text);
         let (broker, speed) = match (self.broker, self.speed) {
             (BrokerName::Embedded, speed) => (Broker::Embedded, speed.unwrap_or(Speed::Max)),
-            (BrokerName::Rabbitmq, Some(Speed::Max)) => {
+            (BrokerName::Rabbitmq | BrokerName::Sqs, Some(Speed::Max)) => {
                 return Err(wrong(
                     "a broker that is a process of its own can't run on virtual time: give --speed a number",
                 ));
             }
             (BrokerName::Rabbitmq, speed) => (
                 rabbitmq().map_err(|text| wrong(&text))?,
+                speed.unwrap_or(Speed::Times(1e6)),
+            ),
+            (BrokerName::Sqs, speed) => (
+                sqs().map_err(|text| wrong(&text))?,
                 speed.unwrap_or(Speed::Times(1e6)),
             ),
         };
@@ -161,6 +168,24 @@ fn rabbitmq() -> Result<Broker, String> {
 fn rabbitmq() -> Result<Broker, String> {
     Err(String::from(
         "this program was built without RabbitMQ: build it with `--features rabbitmq`",
+    ))
+}
+
+#[cfg(feature = "sqs")]
+fn sqs() -> Result<Broker, String> {
+    match std::env::var("LONGHAUL_SQS_ENDPOINT") {
+        Ok(url) => Ok(Broker::Sqs { emulator: Some(url) }),
+        Err(std::env::VarError::NotPresent) => Ok(Broker::Sqs { emulator: None }),
+        Err(error @ std::env::VarError::NotUnicode(_)) => {
+            Err(format!("LONGHAUL_SQS_ENDPOINT can't be used: {error}"))
+        }
+    }
+}
+
+#[cfg(not(feature = "sqs"))]
+fn sqs() -> Result<Broker, String> {
+    Err(String::from(
+        "this program was built without SQS: build it with `--features sqs`",
     ))
 }
 

@@ -51,6 +51,11 @@ pub(crate) enum Broker {
     RabbitMq {
         url: String,
     },
+    #[cfg(feature = "sqs")]
+    Sqs {
+        /// Where an emulator is, if not AWS.
+        emulator: Option<String>,
+    },
 }
 
 /// How fast time passes.
@@ -168,6 +173,18 @@ impl Stage<'_> {
                             .clock(Arc::new(clock.clone()))
                             .connect()
                             .await?)
+                    };
+                    self.cast(connect, &clock).await?
+                }
+                #[cfg(feature = "sqs")]
+                Broker::Sqs { emulator } => {
+                    let connect = async || {
+                        let sqs = Sqs::builder().clock(Arc::new(clock.clone()));
+                        let sqs = match emulator {
+                            Some(url) => sqs.emulator(url),
+                            None => sqs,
+                        };
+                        Ok(sqs.connect().await?)
                     };
                     self.cast(connect, &clock).await?
                 }

@@ -57,6 +57,13 @@ fn with_id(id: Option<&[u8]>) -> Incoming {
 }
 
 #[test]
+fn when_the_body_was_kept_elsewhere_and_is_not_there() {
+    let mut bodiless = with_header("longhaul.body", "c0ffee00-0000-5000-8000-000000000000 4096");
+    bodiless.body = Vec::new().into();
+    set_aside(bodiless, "missing-body");
+}
+
+#[test]
 fn when_there_is_no_id() {
     set_aside(with_id(None), "missing-id");
     set_aside(with_id(Some(b"")), "missing-id");

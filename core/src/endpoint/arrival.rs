@@ -190,8 +190,9 @@ fn locks(keys: &[RecordKey], envelope: &Envelope) -> Vec<LockKey> {
 }
 
 fn matched<'a>(shared: &'a Shared, envelope: &mut Envelope) -> HandlerResult<(String, Intent, &'a Takers)> {
-    pass_steps(shared, envelope)?;
     let fault = |fault: envelope::Unreadable| HandlerError::unreadable(fault.reason(), fault);
+    envelope.check_body().map_err(fault)?;
+    pass_steps(shared, envelope)?;
     envelope.due().map_err(fault)?;
     let intent = envelope.intent().map_err(fault)?;
     let names = envelope.types().map_err(fault)?;

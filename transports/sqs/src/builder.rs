@@ -94,9 +94,10 @@ impl SqsBuilder {
         self
     }
 
-    /// An emulator at this address, with a region and credentials of its own: nothing is looked for on this machine.
+    /// An emulator at this address, with a region, an account and credentials of its own: nothing is looked for on this machine.
     pub fn emulator(mut self, url: impl Into<String>) -> Self {
         self.region.get_or_insert_with(|| "us-east-1".to_owned());
+        self.account.get_or_insert_with(|| "000000000000".to_owned());
         self.is_emulator = true;
         self.endpoint_url(url)
     }
@@ -113,7 +114,8 @@ impl SqsBuilder {
         self
     }
 
-    /// The number of the account, for programs that publish events before they use any queue.
+    /// The number of the account, for programs that publish events before they use any queue; else it is that of
+    /// `AWS_ACCOUNT_ID`.
     pub fn account(mut self, account: impl Into<String>) -> Self {
         self.account = Some(account.into());
         self
@@ -219,9 +221,10 @@ impl SqsBuilder {
             check_endpoint(endpoint, self.allow_plaintext)?;
         }
         let account = OnceLock::new();
-        if let Some(number) = &self.account {
-            check_account(number)?;
-            account.get_or_init(|| number.clone());
+        let number = self.account.clone();
+        if let Some(number) = number.or_else(|| std::env::var("AWS_ACCOUNT_ID").ok()) {
+            check_account(&number)?;
+            account.get_or_init(|| number);
         }
         let config = tokio::time::timeout(LOAD, self.load()).await.map_err(|_| {
             TransportError::new(
@@ -265,6 +268,8 @@ impl SqsBuilder {
             pollers: self.pollers,
             long_delays: self.long_delays,
             unsettled_bytes: self.unsettled_bytes,
+            #[cfg(feature = "s3")]
+            config,
             clock: self.clock,
             randomness: self.randomness,
         };

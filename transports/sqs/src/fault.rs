@@ -164,7 +164,9 @@ fn kind_of(code: &str) -> Option<FaultKind> {
         | "NonExistentQueue"
         | "NotFound"
         | "NotFoundException"
-        | "ResourceNotFoundException" => FaultKind::Missing,
+        | "ResourceNotFoundException"
+        | "NoSuchKey"
+        | "NoSuchLifecycleConfiguration" => FaultKind::Missing,
         "QueueNameExists" | "QueueAlreadyExists" => FaultKind::Different,
         "AccessDenied"
         | "AccessDeniedException"

@@ -47,6 +47,9 @@ pub(crate) struct Inner {
     /// Whether delays over 900 s are taken, by messages that go round.
     pub(crate) long_delays: bool,
     pub(crate) unsettled_bytes: usize,
+    /// For clients of other services.
+    #[cfg(feature = "s3")]
+    pub(crate) config: aws_config::SdkConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<dyn Randomness>,
 }
@@ -65,7 +68,7 @@ impl Inner {
         self.account.get().map(String::as_str).ok_or_else(|| {
             Fault::new(
                 FaultKind::Refused,
-                "the account is not known before a queue was used: set it with SqsBuilder::account",
+                "the account is not known before a queue was used: set it with SqsBuilder::account, or AWS_ACCOUNT_ID",
             )
         })
     }
@@ -94,13 +97,22 @@ pub(crate) fn check_account(account: &str) -> Result<(), TransportError> {
     ))
 }
 
-/// The full name of a thing at AWS.
-pub(crate) fn arn(service: &str, region: &str, account: &str, name: &str) -> String {
-    let partition = match region {
+/// The full name of a bucket, or of what is in it.
+pub(crate) fn bucket_arn(region: &str, name: &str) -> String {
+    format!("arn:{}:s3:::{name}", partition(region))
+}
+
+fn partition(region: &str) -> &'static str {
+    match region {
         region if region.starts_with("cn-") => "aws-cn",
         region if region.starts_with("us-gov-") => "aws-us-gov",
         _ => "aws",
-    };
+    }
+}
+
+/// The full name of a thing at AWS.
+pub(crate) fn arn(service: &str, region: &str, account: &str, name: &str) -> String {
+    let partition = partition(region);
     format!("arn:{partition}:{service}:{region}:{account}:{name}")
 }
 

@@ -49,7 +49,9 @@
 //!   the endpoint have [`SqsBuilder::long_delays`]: then messages go round in a FIFO queue, 900 s each [lap](laps), with the
 //!   time when they are due, and come at most a second late. **The limit:** what goes round is lost when the endpoint
 //!   does not run for 14 days, since SQS keeps nothing for longer. Each start says so in the log.
-//! - **Size.** A body of up to 720 KiB can be sent, an event of 256 KiB with its headers.
+//! - **Size.** A body of up to 720 KiB can be sent, an event of 256 KiB with its headers; what is larger is refused before it is
+//!   committed. With the feature `s3`, larger bodies are kept in a bucket ([`Sqs`]`::bodies`) by the
+//!   [claim check](longhaul_core::claim_check).
 //! - **One process per queue** (an embedded store) is checked with a tag. After a process was killed, the next one waits
 //!   for up to 24 s until the tag has run out ([`Timing::tag`]).
 //! - **Cost.** Under load a message takes about a third of a request: a tenth to send, a tenth to receive, a tenth to
@@ -114,6 +116,8 @@ mod prepare;
 mod queues;
 mod receive;
 mod rights;
+#[cfg(feature = "s3")]
+mod s3;
 mod send;
 mod sqs;
 mod text;
@@ -123,5 +127,7 @@ mod waiting;
 
 pub use builder::SqsBuilder;
 pub use call::Requests;
+#[cfg(feature = "s3")]
+pub use s3::S3Bodies;
 pub use sqs::Sqs;
 pub use timing::Timing;

@@ -51,6 +51,17 @@ pub struct Subscription {
     pub queue: String,
 }
 
+/// A bucket with a rule that removes bodies by age.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bodies {
+    /// The name of the bucket, which must exist.
+    pub bucket: String,
+    /// What the keys of all bodies begin with.
+    pub prefix: String,
+    /// How long a body stays after it was last kept.
+    pub days: u16,
+}
+
 /// What an endpoint needs at AWS. Printed, it is a list for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -64,6 +75,8 @@ pub struct Plan {
     pub sends_to: BTreeSet<String>,
     /// Topics of its own events.
     pub publishes: BTreeSet<String>,
+    /// Where bodies are kept that are too large to travel.
+    pub bodies: Option<Bodies>,
     names: Option<Names>,
     long_delays: bool,
     pub(crate) region: String,
@@ -155,6 +168,13 @@ impl Plan {
         Ok(self)
     }
 
+    /// Adds the bucket for bodies that are too large to travel.
+    #[must_use]
+    pub fn keeping(mut self, bodies: Bodies) -> Self {
+        self.bodies = Some(bodies);
+        self
+    }
+
     /// Adds the events that the endpoint publishes, for the [policy](Plan::policy).
     ///
     /// # Errors
@@ -196,6 +216,12 @@ impl fmt::Display for Plan {
             writeln!(
                 f,
                 "policy on the queue {queue}: topics of this prefix may send to it"
+            )?;
+        }
+        if let Some(Bodies { bucket, prefix, days }) = &self.bodies {
+            writeln!(
+                f,
+                "rule on the bucket {bucket}: what is below `{prefix}` is removed after {days} days"
             )?;
         }
         for one in &self.retired {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::{
-    inner::arn,
-    plan::{Plan, Purpose, Subscription},
+    inner::{arn, bucket_arn},
+    plan::{Bodies, Plan, Purpose, Subscription},
 };
 
 /// Full names of everything in a plan.
@@ -48,6 +48,13 @@ impl Named<'_> {
         subscriptions.iter().map(|one| self.topic(&one.topic)).collect()
     }
 
+    fn bodies(&self, name: impl Fn(&Bodies) -> String) -> BTreeSet<String> {
+        let bodies = self.plan.bodies.iter();
+        bodies
+            .map(|bodies| bucket_arn(&self.plan.region, &name(bodies)))
+            .collect()
+    }
+
     fn using(&self) -> Vec<Value> {
         let consume = [
             "sqs:GetQueueUrl",
@@ -75,6 +82,13 @@ impl Named<'_> {
                 &events.collect(),
             ),
             statement(
+                "KeepBodies",
+                &["s3:PutObject", "s3:GetObject"],
+                &self.bodies(|bodies| format!("{}/{}*", bodies.bucket, bodies.prefix)),
+            ),
+            // Without it a body that is gone can't be told from one that may not be read.
+            statement("MissBodies", &["s3:ListBucket"], &self.bodies(bucket)),
+            statement(
                 "Look",
                 &["sns:GetTopicAttributes"],
                 &self.topics(&self.plan.subscriptions),
@@ -100,6 +114,11 @@ impl Named<'_> {
             statement("Create", &["sqs:CreateQueue"], &all.collect()),
             statement("LetEventsIn", &["sqs:SetQueueAttributes"], &subscribing.collect()),
             statement("Subscribe", &subscribe, &self.topics(&plan.subscriptions)),
+            statement(
+                "RemoveBodies",
+                &["s3:GetLifecycleConfiguration", "s3:PutLifecycleConfiguration"],
+                &self.bodies(bucket),
+            ),
             statement("Retire", &["sns:ListSubscriptionsByTopic"], &retired),
             statement("Unsubscribe", &["sns:Unsubscribe"], &subscriptions.collect()),
         ]
@@ -107,6 +126,10 @@ impl Named<'_> {
         .flatten()
         .collect()
     }
+}
+
+fn bucket(bodies: &Bodies) -> String {
+    bodies.bucket.clone()
 }
 
 fn statement(name: &str, actions: &[&str], resources: &BTreeSet<String>) -> Option<Value> {
@@ -135,7 +158,12 @@ mod tests {
         let plan = plan()
             .sending_to([&address("billing")])
             .and_then(|plan| plan.publishing(["sales.placed.v1"]))
-            .unwrap();
+            .unwrap()
+            .keeping(Bodies {
+                bucket: "large".to_owned(),
+                prefix: "bodies/".to_owned(),
+                days: 30,
+            });
         let policy: Value = serde_json::from_str(&plan.policy("123456789012")).unwrap();
         let statement = |policy: &Value, name: &str| {
             let all = policy["Statement"].as_array().unwrap().clone();
@@ -154,11 +182,21 @@ mod tests {
             statement(&policy, "Unsubscribe").unwrap()["Resource"],
             json!(["arn:aws:sns:eu-west-1:123456789012:prod-old:*"])
         );
+        assert_eq!(
+            statement(&policy, "KeepBodies").unwrap()["Resource"],
+            json!(["arn:aws:s3:::large/bodies/*"])
+        );
         let text = policy.to_string();
         assert!(!text.contains("\"*\"") && !text.contains("DeleteQueue"));
         let running: Value = serde_json::from_str(&plan.policy_to_run("123456789012")).unwrap();
         assert!(statement(&running, "Consume").is_some());
-        for creating in ["Create", "Subscribe", "LetEventsIn", "Unsubscribe"] {
+        for creating in [
+            "Create",
+            "Subscribe",
+            "LetEventsIn",
+            "Unsubscribe",
+            "RemoveBodies",
+        ] {
             assert_eq!(statement(&running, creating), None);
         }
     }

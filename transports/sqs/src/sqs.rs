@@ -83,6 +83,14 @@ impl Sqs {
         prepare::plan(&self.inner, topology)
     }
 
+    /// Keeps bodies in a bucket of S3, with the credentials and in the region of this transport: for
+    /// [`ClaimCheck`](longhaul_core::claim_check::ClaimCheck).
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn bodies(&self, bucket: impl Into<String>) -> crate::S3Bodies {
+        crate::S3Bodies::new(&self.inner, bucket.into())
+    }
+
     /// Counts the requests that this transport makes.
     #[must_use]
     pub fn requests(&self) -> Requests {

@@ -86,7 +86,7 @@ fn when_a_replay_on_rabbitmq_is_killed_at_random_moments_each_effect_happens_onc
             refuses: Arc::clone(&refuses),
             ledger: Arc::clone(&ledger),
         };
-        let rabbit = longhaul_rabbitmq::RabbitMq::connect(&url()).await.unwrap();
+        let rabbit = RabbitMq::connect(&url()).await.unwrap();
         let endpoint = Endpoint::builder(stage.source.as_str())
             .transport(rabbit)
             .persistence(Memory::new())

@@ -47,6 +47,8 @@ pub(crate) fn edited(incoming: &Incoming, body: Bytes, now: Timestamp) -> Result
     let mut envelope = as_it_is(incoming)?;
     clean(&mut envelope);
     envelope.headers.remove(headers::REPLAY);
+    // The old body may have been kept elsewhere; the new one is here.
+    envelope.headers.remove(headers::BODY);
     envelope.headers.set(headers::CAUSATION, envelope.id.as_str());
     envelope.headers.set(headers::TIME_SENT, now.to_string());
     envelope.id = edited_message_id(envelope.id.as_str(), &body);
@@ -110,6 +112,20 @@ mod tests {
         assert_eq!(first.headers.get(headers::CAUSATION), Some("m-1"));
         assert_eq!(first.headers.get(headers::REPLAY), None);
         assert_eq!(first.headers.get(headers::CONVERSATION), Some("c"));
+    }
+
+    #[test]
+    fn when_its_body_is_kept_elsewhere_a_replay_says_where_and_an_edit_brings_its_own() {
+        let mut failed = failed();
+        failed
+            .headers
+            .push((headers::BODY.to_owned(), b"a-key 7".to_vec()));
+        failed.body = Bytes::new();
+        let again = replayed(&failed).expect("readable");
+        assert_eq!(again.headers.get(headers::BODY), Some("a-key 7"));
+        let edited = edited(&failed, Bytes::from_static(b"{}"), Timestamp::UNIX_EPOCH).expect("readable");
+        assert_eq!(edited.headers.get(headers::BODY), None);
+        assert!(edited.check_body().is_ok());
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 mod support;
 
+#[cfg(feature = "s3")]
+mod bodies;
 mod contract;
 mod cuts;
 mod delays;
