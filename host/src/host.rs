@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
 use crate::health;
+use crate::rehearse;
 use crate::state::{Phase, State};
 use crate::telemetry::{self, Telemetry};
 
@@ -26,16 +28,31 @@ const BEAT: Duration = Duration::from_secs(1);
 pub struct Host {
     config: Config,
     listener: Option<std::net::TcpListener>,
+    /// What it was asked to rehearse instead of running.
+    rehearse: Option<PathBuf>,
 }
 
 impl Host {
-    /// A host with the settings of the environment; see [`Config::from_environment`]. Its health listener is bound now, so
+    /// A host with the settings of the environment; see [`Config::from_environment`]. If the program was called with
+    /// `--rehearse FILE`, or `LONGHAUL_REHEARSE` names one, it reads failed messages from that file (`-`: standard input), as
+    /// `longhaul errors export` writes them, and `run` writes what would become of each to standard output, a line of JSON each:
+    /// handled against the state that is stored, with nothing sent and nothing written. Then it ends. Its health listener is bound now, so
     /// that a port in use shows at once.
     ///
     /// # Errors
     /// The settings are wrong, or the address of the listener can't be bound.
     pub fn from_environment() -> Result<Self, HostError> {
-        Self::new(Config::from_environment()?)
+        let rehearse = rehearse::asked()?;
+        let mut config = Config::from_environment()?;
+        if rehearse.is_some() {
+            // It does not run, so nothing about it is asked.
+            config.health.listen = None;
+            config.endpoint.start_paused = false;
+        }
+        Ok(Self {
+            rehearse,
+            ..Self::new(config)?
+        })
     }
 
     /// A host with these settings.
@@ -44,7 +61,11 @@ impl Host {
     /// The address of the health listener can't be bound.
     pub fn new(config: Config) -> Result<Self, HostError> {
         let listener = config.health.listen.map(bind).transpose()?;
-        Ok(Self { config, listener })
+        Ok(Self {
+            config,
+            listener,
+            rehearse: None,
+        })
     }
 
     /// The settings.
@@ -113,6 +134,9 @@ impl Host {
     where
         F: Future<Output = ()> + Send,
     {
+        if let Some(file) = &self.rehearse {
+            return Box::pin(rehearse::run(file, self.config.endpoint.apply(endpoint))).await;
+        }
         let state = Arc::new(State::new(self.config.health.stuck_after));
         let serving = match self.listener {
             None => None,

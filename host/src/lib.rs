@@ -28,6 +28,7 @@
 mod config;
 mod health;
 mod host;
+mod rehearse;
 mod state;
 mod telemetry;
 

@@ -3,12 +3,13 @@
 use crate::workspace::{Member, Workspace};
 
 /// Folder and floor. A folder that ends with `/` stands for each crate in it.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("core", 0),
     ("macros", 0),
     ("embedded", 0),
     ("sagas", 1),
-    ("host", 1),
+    ("ops/record", 1),
+    ("host", 2),
     ("transports/", 1),
     ("persistence/", 1),
     ("testing", 2),

@@ -127,7 +127,11 @@ pub(crate) fn of_stores(workspace: &Workspace) -> Vec<String> {
 pub(crate) fn of_read_models(workspace: &Workspace) -> Vec<String> {
     let foreign = [&CLIENTS_OF_BROKERS[..], &CLIENTS_OF_DATABASES].concat();
     let direct = strangers_of(workspace, "ops/model", &foreign);
-    let own = own_crates_beside(workspace, "ops/model", &["core", "sagas", "testing"]);
+    let own = own_crates_beside(
+        workspace,
+        "ops/model",
+        &["core", "sagas", "testing", "ops/record"],
+    );
     direct.into_iter().chain(own).collect()
 }
 

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
+use longhaul_record::Record;
+
 use crate::errors::error::{OpsError, OpsErrorKind};
 use crate::errors::error_queue::{ErrorQueue, count};
 use crate::errors::failed::Failed;
 use crate::errors::filter::Selection;
 use crate::errors::progress::{Outcome, Progress};
-use crate::errors::record::Record;
 use crate::errors::walk::{PAGE, Walk};
 
 /// What is to be exported.

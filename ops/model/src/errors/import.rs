@@ -5,10 +5,11 @@ use std::io::{BufRead, Read};
 use longhaul_core::envelope::Envelope;
 use longhaul_core::transport::{Destination, Dispatch};
 
+use longhaul_record::Record;
+
 use crate::errors::error::{OpsError, OpsErrorKind};
 use crate::errors::error_queue::ErrorQueue;
 use crate::errors::progress::{Outcome, Progress};
-use crate::errors::record::Record;
 use crate::errors::resend;
 
 /// The longest line, in bytes: the largest message of any broker, in base64, and its headers.

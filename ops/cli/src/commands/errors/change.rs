@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use longhaul_ops::errors::{Edit, ErrorQueue, Preview, Replay, Selection, Target};
 use serde_json::json;
 
-use super::{CareArgs, DiscardArgs, EditArgs, ReplayArgs, is_many, tell};
+use super::{CareArgs, DiscardArgs, EditArgs, ReplayArgs, is_many, rehearse, tell};
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{print, print_json, shown};
@@ -18,11 +18,21 @@ use crate::progress::Bar;
 const BODY_BYTES: u64 = 16 * 1024 * 1024;
 
 pub(super) async fn replay(errors: &ErrorQueue, args: &ReplayArgs, json: bool) -> Result<ExitCode, Failure> {
-    let replay = Replay {
+    let mut replay = Replay {
         selection: args.selection.selection()?,
         target: args.target.target()?,
         per_second: args.rate,
     };
+    if let Some(program) = &args.program {
+        let rehearsed = rehearse::ask(errors, &replay.selection, program, args.program_limit).await?;
+        if args.care.dry_run {
+            return rehearsed.show(json);
+        }
+        if args.only_passing {
+            rehearsed.tell_left_out();
+            replay.selection = Selection::Ids(rehearsed.passing);
+        }
+    }
     if args.care.dry_run {
         let preview = look_ahead(errors, &replay.selection, &replay.target).await?;
         return previewed(&preview, "send", json);

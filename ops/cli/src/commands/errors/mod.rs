@@ -3,6 +3,7 @@
 mod change;
 mod files;
 mod look;
+mod rehearse;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ Examples:
   longhaul errors replay 0193fe2c-...
   longhaul errors replay --type 'billing.*' --text 'timed out' --dry-run
   longhaul errors replay --all --yes --rate 200
+  longhaul errors replay --endpoint sales --program ./sales --dry-run
+  longhaul errors replay --endpoint sales --program ./sales --only-passing --yes
 
 Each is taken out once its copy is confirmed. Ended at any moment nothing is lost; run again, what was sent twice is
 handled once.")]
@@ -116,6 +119,15 @@ pub(crate) struct ReplayArgs {
     /// The most messages in a second
     #[arg(long, value_name = "NUMBER")]
     rate: Option<NonZeroU32>,
+    /// Only messages that the program of --program says it would handle now
+    #[arg(long, requires = "program")]
+    only_passing: bool,
+    /// A program with the endpoint's code, which is asked with `--rehearse` what would become of each message
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
+    /// How long that program may take: 90s, 15m
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::units::duration)]
+    program_limit: std::time::Duration,
     #[command(flatten)]
     care: CareArgs,
 }

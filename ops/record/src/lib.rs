@@ -1,4 +1,13 @@
-//! A failed message as one line of JSON: what an export writes and an import reads.
+//! A failed message as one line of JSON: what an export writes, and an import or a rehearsal reads.
+//!
+//! ```
+//! use longhaul_record::Record;
+//!
+//! let line = r#"{"longhaul_export":1,"id":"m-1","headers":[["longhaul.type","sales.place_order.v1"]],"body":"{}"}"#;
+//! let incoming = Record::parse(line)?.into_incoming()?;
+//! assert_eq!(&incoming.body[..], b"{}");
+//! # Ok::<(), longhaul_record::BadRecord>(())
+//! ```
 
 use std::fmt;
 
