@@ -120,7 +120,7 @@ fn when_a_replay_on_rabbitmq_is_killed_at_random_moments_each_effect_happens_onc
             ledger.lock().unwrap().retain(|order| *order != MESSAGES);
             open.close().await;
         };
-        beside(endpoint, steps).await;
+        Box::pin(beside(endpoint, steps)).await;
         each_once(&ledger);
         stage.done();
     });
@@ -187,7 +187,7 @@ async fn life(
 async fn beside(endpoint: Endpoint, steps: impl Future<Output = ()>) {
     let (done, stop) = tokio::sync::oneshot::channel::<()>();
     let running = endpoint.run_until(async {
-        let _ = stop.await;
+        drop(stop.await);
     });
     let (ran, ()) = tokio::join!(running, async {
         steps.await;
