@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::{On, Stage, run, url};
 
-#[derive(Command, Serialize, Deserialize)]
+#[derive(Clone, Copy, Command, Serialize, Deserialize)]
 #[message("sales.place_order.v1")]
 struct PlaceOrder {
     order: u64,
@@ -27,7 +27,7 @@ struct Order {
     order: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum Deadline {
     PaymentOverdue,
 }
