@@ -57,7 +57,8 @@ for _ in {1..200}; do
     sleep 0.1
 done
 kill -TERM "$sales"
-wait "$sales" || fail "the endpoint ended with $?"
+# Asked so early, it may not listen yet.
+wait "$sales" || [[ $? == 143 ]] || fail "the endpoint ended badly"
 sales=
 expect 0 'the queue error is empty' errors list
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{delays, errors, extras};
+use crate::commands::{delays, errors, extras, stored};
 
 /// Operate a running Longhaul system: look at what failed, and replay it.
 #[derive(Debug, Parser)]
@@ -100,10 +100,19 @@ pub(crate) enum BrokerName {
 pub(crate) enum Command {
     /// Look at what failed, replay it, or clear it away
     #[command(subcommand)]
-    Errors(errors::ErrorsCommand),
+    Errors(Box<errors::ErrorsCommand>),
     /// How many messages wait where
     #[command(subcommand)]
     Queues(extras::QueuesCommand),
+    /// Look at the sagas of an endpoint in an embedded directory
+    #[command(subcommand)]
+    Sagas(stored::SagasCommand),
+    /// List, cancel and move the timeouts of an endpoint in an embedded directory
+    #[command(subcommand)]
+    Timeouts(stored::TimeoutsCommand),
+    /// Look at the messages that an endpoint in an embedded directory has not sent yet
+    #[command(subcommand)]
+    Outbox(stored::OutboxCommand),
     /// Create, check and look at the delay levels on RabbitMQ
     #[command(subcommand)]
     Delays(delays::DelaysCommand),

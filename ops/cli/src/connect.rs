@@ -7,11 +7,14 @@ use std::sync::Arc;
 use longhaul_core::address::Address;
 use longhaul_core::admin::QueueAdmin;
 use longhaul_core::clock::SystemClock;
-use longhaul_core::transport::Transport;
-use longhaul_embedded::Database;
+use longhaul_core::store::Persistence;
+use longhaul_core::transport::{Transport, TransportErrorKind};
+use longhaul_embedded::{Database, Options};
 use longhaul_local::{LocalBroker, LocalOptions};
 use longhaul_ops::errors::ErrorQueue;
+use longhaul_ops::stored::StoredState;
 use longhaul_rabbitmq::RabbitMq;
+use longhaul_sled::Sled;
 
 use crate::args::{BrokerName, Connection};
 use crate::config::{self, RabbitSettings, Settings};
@@ -19,6 +22,9 @@ use crate::failure::Failure;
 
 /// What every directory of an embedded database holds.
 const FORMAT: &str = "longhaul.format";
+
+/// The largest body that is passed on in an embedded directory.
+const BODY_BYTES: usize = 64 << 20;
 
 /// A broker, and what is set up about it.
 pub(crate) struct System {
@@ -79,8 +85,15 @@ impl System {
             );
             return Err(Failure::failed(text));
         }
-        let database = Database::open(directory).map_err(Failure::failed)?;
-        let options = LocalOptions::default();
+        let options = Options::new()
+            .max_value_bytes(BODY_BYTES)
+            .max_batch_bytes(2 * BODY_BYTES);
+        let database = Database::open_with(directory, options).map_err(Failure::failed)?;
+        // Whatever an endpoint took can be replayed.
+        let options = LocalOptions::default()
+            .max_body(BODY_BYTES)
+            .max_queue_length(usize::MAX)
+            .max_queue_bytes(usize::MAX);
         let broker = LocalBroker::durable_with(database.clone(), Arc::new(SystemClock), options)?;
         Ok(Self {
             transport: Arc::new(broker.clone()),
@@ -123,6 +136,29 @@ impl System {
         Err(Failure::misused(
             "this `longhaul` was built without SQS: build it with the feature `sqs`",
         ))
+    }
+
+    /// What an endpoint has stored in the embedded directory.
+    pub(crate) async fn stored(&self, endpoint: &str) -> Result<StoredState, Failure> {
+        let Some(database) = &self.database else {
+            return Err(Failure::misused(
+                "only the store in an embedded directory can be looked at: give --data DIRECTORY",
+            ));
+        };
+        let name = Address::new(endpoint).map_err(|error| Failure::misused(error.to_string()))?;
+        // Opening would make one. An endpoint on the embedded broker has a queue of its name.
+        if let Err(error) = self.admin.depth(&name).await
+            && error.kind() == TransportErrorKind::Topology
+        {
+            let text =
+                format!("find the endpoint {endpoint} in this directory: it has no queue of that name");
+            return Err(Failure::failed(text));
+        }
+        let store = Sled::on(database.clone())
+            .open(&name)
+            .await
+            .map_err(Failure::failed)?;
+        Ok(StoredState::new(store, Arc::new(SystemClock)))
     }
 
     /// RabbitMQ, where that is the broker.

@@ -1,6 +1,5 @@
 //! `longhaul doctor`: is everything as it should be?
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use longhaul_core::address::Address;
@@ -73,7 +72,7 @@ fn line(finding: &Finding, style: Style) -> String {
     };
     let mut text = format!("{mark}  {}: {}\n", shown(&finding.subject), shown(&finding.text));
     if let Some(advice) = &finding.advice {
-        let _ = writeln!(text, "         → {advice}");
+        text.push_str(&format!("         → {advice}\n"));
     }
     text
 }

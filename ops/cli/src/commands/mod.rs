@@ -4,6 +4,7 @@ pub(crate) mod delays;
 mod doctor;
 pub(crate) mod errors;
 pub(crate) mod extras;
+pub(crate) mod stored;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,21 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             let command = errors::checked(command)?;
             let system = System::connect(&options.connection).await?;
             let done = errors::run(&system, command, options.connection.json).await;
+            ended(system, done).await
+        }
+        Command::Sagas(command) => {
+            let system = System::connect(&options.connection).await?;
+            let done = stored::sagas(&system, command, options.connection.json).await;
+            ended(system, done).await
+        }
+        Command::Timeouts(command) => {
+            let system = System::connect(&options.connection).await?;
+            let done = stored::timeouts(&system, command, options.connection.json).await;
+            ended(system, done).await
+        }
+        Command::Outbox(command) => {
+            let system = System::connect(&options.connection).await?;
+            let done = stored::outbox(&system, command, options.connection.json).await;
             ended(system, done).await
         }
         Command::Delays(command) => {

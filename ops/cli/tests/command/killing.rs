@@ -10,7 +10,7 @@ use longhaul::prelude::*;
 use longhaul_core::ids::{Randomness, SeededRandomness};
 use serde::{Deserialize, Serialize};
 
-use crate::stage::{On, Stage, run, url};
+use crate::stage::{On, Stage, rabbit, run};
 
 const MESSAGES: u64 = 400;
 const KILLS: u32 = 6;
@@ -86,7 +86,7 @@ fn when_a_replay_on_rabbitmq_is_killed_at_random_moments_each_effect_happens_onc
             refuses: Arc::clone(&refuses),
             ledger: Arc::clone(&ledger),
         };
-        let rabbit = RabbitMq::connect(&url()).await.unwrap();
+        let rabbit = rabbit().await;
         let endpoint = Endpoint::builder(stage.source.as_str())
             .transport(rabbit)
             .persistence(Memory::new())
@@ -120,7 +120,7 @@ fn when_a_replay_on_rabbitmq_is_killed_at_random_moments_each_effect_happens_onc
             ledger.lock().unwrap().retain(|order| *order != MESSAGES);
             open.close().await;
         };
-        beside(endpoint, steps).await;
+        Box::pin(beside(endpoint, steps)).await;
         each_once(&ledger);
         stage.done();
     });
@@ -187,7 +187,7 @@ async fn life(
 async fn beside(endpoint: Endpoint, steps: impl Future<Output = ()>) {
     let (done, stop) = tokio::sync::oneshot::channel::<()>();
     let running = endpoint.run_until(async {
-        let _ = stop.await;
+        drop(stop.await);
     });
     let (ran, ()) = tokio::join!(running, async {
         steps.await;

@@ -12,3 +12,4 @@ mod extras;
 mod killing;
 mod refusals;
 mod stage;
+mod stored;

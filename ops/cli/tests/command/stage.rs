@@ -69,6 +69,11 @@ pub(crate) fn emulator() -> String {
         .expect("set LONGHAUL_SQS_ENDPOINT and what belongs to it, or run ./test")
 }
 
+/// A transport on the broker.
+pub(crate) async fn rabbit() -> RabbitMq {
+    RabbitMq::connect(&url()).await.unwrap()
+}
+
 /// Runs a test's steps.
 pub(crate) fn run<T>(steps: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -157,8 +162,7 @@ impl Stage {
     pub(crate) async fn open(&self) -> Open {
         match self.on {
             On::RabbitMq => {
-                let rabbit = RabbitMq::builder(url()).connect().await.unwrap();
-                let rabbit = Arc::new(rabbit);
+                let rabbit = Arc::new(rabbit().await);
                 Open {
                     transport: Arc::clone(&rabbit) as Arc<dyn Transport>,
                     admin: Arc::clone(&rabbit) as Arc<dyn QueueAdmin>,

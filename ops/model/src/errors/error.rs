@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use longhaul_core::store::{StoreError, StoreErrorKind};
 use longhaul_core::transport::{TransportError, TransportErrorKind};
 
-/// Why an action on an error queue failed as a whole. Reads after "failed to".
+/// Why an operator's action failed as a whole. Reads after "failed to".
 #[derive(Debug)]
 pub struct OpsError {
     kind: OpsErrorKind,
@@ -18,7 +19,7 @@ pub struct OpsError {
 pub enum OpsErrorKind {
     /// There is no such queue.
     NoSuchQueue,
-    /// There is no such message in it.
+    /// There is no such message, instance or timeout.
     NoSuchMessage,
     /// Another operator, or an endpoint, has it.
     InUse,
@@ -30,6 +31,8 @@ pub enum OpsErrorKind {
     Invalid,
     /// A file could not be read or written.
     File,
+    /// A store could not be read or written.
+    Store,
     /// The broker failed otherwise.
     Broker,
 }
@@ -64,6 +67,16 @@ impl From<TransportError> for OpsError {
             TransportErrorKind::Disconnected | TransportErrorKind::Unknown => OpsErrorKind::Unreachable,
             TransportErrorKind::Invalid | TransportErrorKind::Configuration => OpsErrorKind::Invalid,
             _ => OpsErrorKind::Broker,
+        };
+        Self::new(kind, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<StoreError> for OpsError {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.kind() {
+            StoreErrorKind::InUse => OpsErrorKind::InUse,
+            _ => OpsErrorKind::Store,
         };
         Self::new(kind, error.to_string()).caused_by(error)
     }

@@ -1,6 +1,5 @@
 //! Replaying, editing and discarding.
 
-use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
@@ -151,11 +150,11 @@ fn previewed(preview: &Preview, verb: &str, json: bool) -> Result<ExitCode, Fail
             preview.seen
         );
         for (queue, count) in &preview.to {
-            let _ = writeln!(text, "  {count} to {}", shown(queue.as_str()));
+            text.push_str(&format!("  {count} to {}\n", shown(queue.as_str())));
         }
         for problem in &preview.problems {
             let id = problem.id.as_deref().unwrap_or("without an id");
-            let _ = writeln!(text, "  not {}: can't {}", shown(id), shown(&problem.why));
+            text.push_str(&format!("  not {}: can't {}\n", shown(id), shown(&problem.why)));
         }
         print(&text)?;
     }

@@ -1,6 +1,5 @@
 //! Looking at what failed.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
@@ -91,14 +90,14 @@ pub(super) async fn show(errors: &ErrorQueue, args: &ShowArgs, json: bool) -> Re
     }
     let style = Style::of_stdout();
     let mut text = summary(&failed, style);
-    let _ = writeln!(text, "\n{}", style.bold("Headers"));
+    text.push_str(&format!("\n{}\n", style.bold("Headers")));
     for (name, value) in &found.incoming.headers {
         if !name.starts_with(headers::ERROR_PREFIX) {
             let value = String::from_utf8_lossy(value);
-            let _ = writeln!(text, "  {}: {}", shown(name), shown(&value));
+            text.push_str(&format!("  {}: {}\n", shown(name), shown(&value)));
         }
     }
-    let _ = writeln!(text, "\n{}", style.bold("Body"));
+    text.push_str(&format!("\n{}\n", style.bold("Body")));
     text.push_str(&body(&found.incoming.body));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -127,14 +126,14 @@ fn summary(failed: &Failed, style: Style) -> String {
         };
         let value = shown(&value);
         let value = if name == "Error" { style.red(&value) } else { value };
-        let _ = writeln!(text, "{name:13} {value}");
+        text.push_str(&format!("{name:13} {value}\n"));
     }
     for cause in &failed.chain {
-        let _ = writeln!(text, "{:13} {}", "  because", shown(cause));
+        text.push_str(&format!("{:13} {}\n", "  because", shown(cause)));
     }
     for part in &failed.sagas {
         let id = part.id.as_deref().unwrap_or("-");
-        let _ = writeln!(text, "{:13} {}/{}", "Saga", shown(&part.saga), shown(id));
+        text.push_str(&format!("{:13} {}/{}\n", "Saga", shown(&part.saga), shown(id)));
     }
     text
 }
@@ -180,13 +179,12 @@ fn grouped_text(groups: Groups, now: Timestamp) -> String {
     }
     let mut text = table.render(Style::of_stdout());
     if others > 0 {
-        let _ = writeln!(
-            text,
-            "{others} messages are of other groups, too many to tell apart"
-        );
+        text.push_str(&format!(
+            "{others} messages are of other groups, too many to tell apart\n"
+        ));
     }
     if std::io::stdout().is_terminal() {
-        let _ = writeln!(text, "{messages} messages in {} groups", groups.len());
+        text.push_str(&format!("{messages} messages in {} groups\n", groups.len()));
     }
     text
 }

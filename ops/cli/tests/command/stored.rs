@@ -1,0 +1,210 @@
+//! What an endpoint has stored, looked at while it is down.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::stage::{On, Stage, run, url};
+
+#[derive(Clone, Copy, Command, Serialize, Deserialize)]
+#[message("sales.place_order.v1")]
+struct PlaceOrder {
+    order: u64,
+}
+
+#[derive(Command, Serialize, Deserialize)]
+#[message("billing.charge_card.v1")]
+struct ChargeCard {
+    order: u64,
+}
+
+/// Waits for a payment that never comes.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    order: u64,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Deadline {
+    PaymentOverdue,
+}
+
+impl Saga for Order {
+    const NAME: &'static str = "order";
+    type Id = u64;
+    type Timeout = Deadline;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(|m: &PlaceOrder| m.order, Self::start);
+        saga.times_out(Self::on_deadline);
+    }
+}
+
+impl Order {
+    fn start(placed: PlaceOrder, ctx: &mut SagaContext<Self>) -> HandlerResult<Self> {
+        // Nobody has that queue, so it stays in the outbox.
+        ctx.send(ChargeCard { order: placed.order });
+        ctx.request_timeout(Duration::from_secs(86_400), Deadline::PaymentOverdue);
+        Ok(Self { order: placed.order })
+    }
+
+    fn on_deadline(&mut self, deadline: Deadline, ctx: &mut SagaContext<Self>) -> HandlerResult {
+        match deadline {
+            Deadline::PaymentOverdue => ctx.complete(),
+        }
+        Ok(())
+    }
+}
+
+/// One life of the endpoint, until nothing is left to do now.
+async fn life(stage: &Stage, orders: std::ops::Range<u64>) {
+    let database = Database::open(stage.data()).unwrap();
+    let broker = LocalBroker::durable(database.clone(), Arc::new(SystemClock)).unwrap();
+    let endpoint = Endpoint::builder(stage.source.as_str())
+        .transport(broker.clone())
+        .persistence(Sled::on(database.clone()))
+        .error_queue(stage.errors.as_str())
+        .saga::<Order>()
+        .route::<PlaceOrder>(stage.source.as_str())
+        .route::<ChargeCard>("nowhere")
+        .build()
+        .await
+        .unwrap();
+    let session = endpoint.session();
+    let monitor = endpoint.monitor();
+    let (done, stop) = tokio::sync::oneshot::channel::<()>();
+    let running = endpoint.run_until(async {
+        drop(stop.await);
+    });
+    let steps: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {
+        for order in orders.clone() {
+            session.send(PlaceOrder { order }).await.unwrap();
+        }
+        let wait = async {
+            let busy = || {
+                let length = broker.queue_lengths()[&stage.source];
+                length.ready + length.unsettled > 0
+            };
+            while busy() || monitor.stats().handled < orders.end - orders.start {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait)
+            .await
+            .expect("in time");
+        drop(done);
+    });
+    let (ran, ()) = tokio::join!(Box::pin(running), steps);
+    ran.unwrap();
+    drop((broker, session));
+    database.close().unwrap();
+}
+
+#[test]
+fn when_an_endpoint_is_down_what_it_has_stored_is_shown_and_its_timeouts_can_be_changed() {
+    run(async {
+        let stage = Stage::new(On::Embedded).await;
+        let endpoint = stage.source.to_string();
+        life(&stage, 0..3).await;
+        let of = ["--endpoint", &endpoint];
+        let ask = |arguments: &[&str]| stage.json(&[arguments, &of].concat());
+
+        let sagas = ask(&["sagas", "list", "order"]);
+        assert_eq!(sagas["sagas"].as_array().unwrap().len(), 3, "{sagas}");
+        assert_eq!(
+            (&sagas["sagas"][1]["status"], &sagas["sagas"][1]["timeouts"]),
+            (&"active".into(), &1.into())
+        );
+        assert_eq!(
+            ask(&["sagas", "list", "order", "--status", "stuck"])["sagas"]
+                .as_array()
+                .unwrap()
+                .len(),
+            0
+        );
+        let saga = ask(&["sagas", "show", "order", "1"]);
+        assert_eq!(
+            (&saga["state"]["order"], &saga["status"]),
+            (&1.into(), &"active".into())
+        );
+        stage
+            .longhaul(&[&["sagas", "show", "order", "9"], &of[..]].concat())
+            .says(1, &["there is none"]);
+
+        let outbox = ask(&["outbox", "list"]);
+        assert_eq!(outbox["outbox"].as_array().unwrap().len(), 3, "{outbox}");
+        assert_eq!(
+            (&outbox["outbox"][0]["to"], &outbox["outbox"][0]["type"]),
+            (&"nowhere".into(), &"billing.charge_card.v1".into())
+        );
+
+        let timeouts = ask(&["timeouts", "list"]);
+        let id = |at: usize| timeouts["timeouts"][at]["id"].as_str().unwrap().to_owned();
+        assert_eq!(timeouts["timeouts"].as_array().unwrap().len(), 3, "{timeouts}");
+        stage
+            .longhaul(&[&["timeouts", "cancel", &id(0)], &of[..]].concat())
+            .says(0, &["cancelled", &id(0)]);
+        stage
+            .longhaul(&[&["timeouts", "move", &id(1), "--in", "0s"], &of[..]].concat())
+            .says(0, &["moved"]);
+        stage
+            .longhaul(&[&["timeouts", "cancel", &id(0)], &of[..]].concat())
+            .says(1, &["there is none"]);
+        assert_eq!(
+            ask(&["timeouts", "list"])["timeouts"].as_array().unwrap().len(),
+            2
+        );
+
+        // What was moved fires as soon as the endpoint runs; what was cancelled does not.
+        life(&stage, 3..4).await;
+        let mut statuses = Vec::new();
+        for _ in 0..100 {
+            let sagas = ask(&["sagas", "list", "order"]);
+            statuses = sagas["sagas"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["status"].as_str().unwrap().to_owned())
+                .collect();
+            if statuses.iter().any(|status| status == "completed") {
+                break;
+            }
+            life(&stage, 0..0).await;
+        }
+        statuses.sort();
+        assert_eq!(statuses, ["active", "active", "active", "completed"]);
+        stage.done();
+    });
+}
+
+#[test]
+fn when_there_is_no_such_endpoint_or_no_directory_it_says_so() {
+    run(async {
+        let stage = Stage::new(On::Embedded).await;
+        for arguments in [
+            &["sagas", "list", "order"][..],
+            &["timeouts", "list"],
+            &["outbox", "list"],
+        ] {
+            let wrong = [arguments, &["--endpoint", "nobody"]].concat();
+            stage
+                .longhaul(&wrong)
+                .says(1, &["nobody", "no queue of that name"]);
+            let right = [arguments, &["--endpoint", stage.source.as_str()]].concat();
+            stage.longhaul(&right).says(0, &[]);
+        }
+        stage
+            .longhaul(&["timeouts", "move", "t", "--endpoint", "e", "--to", "tomorrow"])
+            .says(2, &["UTC"]);
+        stage
+            .longhaul(&["timeouts", "move", "t", "--endpoint", "e"])
+            .says(2, &["--to"]);
+        stage.done();
+        let mut command = crate::stage::bare(&["timeouts", "list", "--endpoint", "sales"]);
+        command.env("LONGHAUL_AMQP_URL", url());
+        crate::stage::answer(command).says(2, &["--data"]);
+    });
+}
