@@ -7,8 +7,10 @@ mod arrivals;
 mod commits;
 mod order;
 mod retries;
+mod rows;
 #[cfg(test)]
 pub(crate) mod story;
+mod timeouts;
 
 use crate::trace::Trace;
 
@@ -19,7 +21,7 @@ type Finding = Result<(), String>;
 pub(crate) type Rule = (&'static str, fn(&Trace) -> Finding);
 
 /// All rules. The first are the most telling.
-pub(crate) const RULES: [Rule; 14] = [
+pub(crate) const RULES: [Rule; 16] = [
     ("a message is committed at most once", commits::once),
     (
         "effects are committed together with their inbox entry",
@@ -32,7 +34,9 @@ pub(crate) const RULES: [Rule; 14] = [
     ),
     ("nothing leaves before its commit is durable", order::sent_late),
     ("what is marked as sent was confirmed", order::marked_late),
-    ("a timeout never fires early", order::never_early),
+    ("a timeout never fires early", timeouts::never_early),
+    ("every timeout fires or is ended", timeouts::all_end),
+    ("a timeout fires in time", timeouts::in_time),
     ("what is sent again is the same", arrivals::same),
     ("every output arrives", arrivals::all_outputs),
     ("nothing that the broker took is lost", arrivals::conserved),

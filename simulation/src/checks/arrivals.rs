@@ -105,7 +105,7 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
             What::Acknowledged { envelope, .. } if member.role == Role::Storeless => {
                 settled.insert((&member.name, &envelope.id));
             }
-            What::DeliveredTooOften { envelope } => {
+            What::DeliveredTooOften { envelope, .. } => {
                 failed.insert(&envelope.id);
             }
             _ => {}

@@ -19,7 +19,11 @@ pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000
 
 /// A trace of one endpoint with a store, `sales`, a second per event.
 #[derive(Debug, Clone)]
-pub(crate) struct Story(Trace);
+pub(crate) struct Story {
+    trace: Trace,
+    /// How much time passes before the next event, beyond a second.
+    pause: Duration,
+}
 
 impl Story {
     pub(crate) fn new() -> Self {
@@ -27,10 +31,13 @@ impl Story {
             name: sales(),
             role: Role::Stored,
         };
-        Self(Trace {
-            members: vec![member],
-            ..Trace::default()
-        })
+        Self {
+            trace: Trace {
+                members: vec![member],
+                ..Trace::default()
+            },
+            pause: Duration::ZERO,
+        }
     }
 
     /// One message with one output, as it should be.
@@ -46,13 +53,31 @@ impl Story {
     }
 
     pub(crate) fn trace(self) -> Trace {
-        self.0
+        self.trace
+    }
+
+    /// When the next event happens.
+    fn now(&self) -> Timestamp {
+        let last = self.trace.events.last().map_or(START, |event| event.at);
+        last + Duration::from_secs(1) + self.pause
     }
 
     fn note(mut self, process: usize, what: What) -> Self {
-        let at = START + Duration::from_secs(self.0.events.len() as u64 + 1);
-        self.0.events.push(Event { at, process, what });
+        let at = self.now();
+        self.pause = Duration::ZERO;
+        self.trace.events.push(Event { at, process, what });
         self
+    }
+
+    /// So much time passes.
+    pub(crate) fn after(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Something is wrong for a moment.
+    pub(crate) fn disturbed(self) -> Self {
+        let until = self.now();
+        self.note(0, What::Disturbed { until })
     }
 
     pub(crate) fn commit(self, work: UnitOfWork, index: usize) -> Self {
@@ -65,7 +90,7 @@ impl Story {
     }
 
     fn commit_lasting_after(self, work: UnitOfWork, index: usize, after: Duration) -> Self {
-        let now = START + Duration::from_secs(self.0.events.len() as u64 + 1);
+        let now = self.now();
         let committed = What::Committed {
             unit: Arc::new(work),
             local: now,
@@ -93,7 +118,7 @@ impl Story {
     }
 
     fn taken_by_another(mut self, envelope: Envelope) -> Self {
-        self.0.members.push(Member {
+        self.trace.members.push(Member {
             name: sales(),
             role: Role::Client,
         });
@@ -114,6 +139,7 @@ fn taken(envelope: Envelope) -> What {
         envelope: Arc::new(envelope),
         queue: Some(sales()),
         due: None,
+        local: START,
     }
 }
 
