@@ -256,17 +256,17 @@ impl<'a> Machine<'a> {
 
     /// Whether what is planned may still go on at that time.
     fn is_in_time(&self, next: Timestamp) -> bool {
-        let state = self.hub.world();
-        let limit = state.horizon.max(self.faults_end);
-        if next <= limit + self.slack {
+        let mut state = self.hub.world();
+        if next <= state.horizon.max(self.faults_end) + self.slack {
             return true;
         }
+        if let Some(alarm) = state.broker.last_until(self.hub.clock.now() + self.near()) {
+            // Whoever gets it must find out that it means nothing.
+            state.plan(alarm);
+        }
         let stored = state.shelves.values().filter_map(Shelf::farthest);
-        let alarm = state.broker.last_until(self.hub.clock.now() + self.near());
-        stored
-            .chain(alarm)
-            .max()
-            .is_some_and(|last| next <= last + self.slack)
+        let last = stored.max().max(Some(state.horizon));
+        last.is_some_and(|last| next <= last + self.slack)
     }
 
     fn is_endless(&self) -> Option<String> {

@@ -288,8 +288,8 @@ impl SimStore {
             ahead: local.as_micros().saturating_sub(now.as_micros()),
         });
         let mut changes = unit.pending.iter();
-        if changes.any(|change| matches!(change, PendingChange::Fire { .. })) {
-            // What follows from it takes its time.
+        if changes.any(|change| matches!(change, PendingChange::Fire { .. } | PendingChange::Park { .. })) {
+            // It is no longer planned, and what follows from it takes its time.
             world.plan(now);
         }
         let committed = What::Committed {

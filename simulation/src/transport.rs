@@ -114,7 +114,8 @@ impl SimTransport {
         let now = self.incarnation.hub.clock.now();
         let there = now + HOP + delay;
         // A timeout is planned in its store, for as long as it is there.
-        let is_alarm = envelope.headers.get(headers::TIMEOUT_ID).is_some();
+        let is_alarm = envelope.headers.get(headers::TIMEOUT_ID).is_some()
+            && envelope.number(headers::GENERATION).is_none();
         let first = match world.chooser.ask(Site::Arrival) {
             Some(Fault::Late(later)) => there + later,
             Some(Fault::Twice(later)) => {

@@ -77,7 +77,13 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
                 queue: Some(queue),
                 ..
             } if queue.as_str() == ERROR_QUEUE => {
-                failed.insert(&envelope.id);
+                // It excuses whoever put it there, until it is sent back.
+                let source = envelope.headers.get(headers::ERROR_SOURCE);
+                failed.insert((source.unwrap_or_default(), &envelope.id));
+            }
+            What::Replayed { queue, envelope } => {
+                failed.remove(&(queue.as_str(), &envelope.id));
+                words.remove(&(queue, &envelope.id));
             }
             What::Acknowledged { envelope, .. } if member.role == Role::Stored => {
                 // The row of a timeout is there until it fires: its alarm may go.
@@ -90,7 +96,7 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
                     };
                     words.iter().any(settles)
                 });
-                if !is_alarm && !is_settled && !failed.contains(&envelope.id) {
+                if !is_alarm && !is_settled && !failed.contains(&(member.name.as_str(), &envelope.id)) {
                     return Err(format!(
                         "{} acknowledged {} before anything about it was durable",
                         member.name, envelope.id
@@ -189,7 +195,7 @@ pub(super) fn marked_late(trace: &Trace) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::story::{Story, add, done, id, message, unit};
+    use crate::checks::story::{Story, add, done, id, message, message_with, scheduled, unit};
 
     #[test]
     fn when_a_message_is_acknowledged_too_early_it_is_found() {
@@ -207,6 +213,27 @@ mod tests {
             .commit(unit([done("m")], [], []), 0)
             .acknowledge(message("m"));
         assert_eq!(acknowledged_late(&good.trace()), Ok(()));
+    }
+
+    #[test]
+    fn when_another_endpoint_has_set_a_message_aside_or_it_was_sent_back_that_excuses_nobody() {
+        let set_aside = |source| {
+            let failed = message_with("m", headers::ERROR_SOURCE, source);
+            Story::new().taken_into(ERROR_QUEUE, failed)
+        };
+        let acknowledged = |story: Story| acknowledged_late(&story.acknowledge(message("m")).trace());
+        assert_eq!(acknowledged(set_aside("sales")), Ok(()));
+        assert!(acknowledged(set_aside("archive")).is_err());
+        let replayed = || set_aside("sales").replayed(message("m"));
+        assert!(acknowledged(replayed()).is_err());
+        let tried = Story::new().commit(unit([scheduled("m", 1, 1)], [], []), 0);
+        assert_eq!(acknowledged(tried.clone()), Ok(()));
+        assert!(
+            acknowledged(tried.replayed(message("m"))).is_err(),
+            "that was before"
+        );
+        let handled = replayed().commit(unit([done("m")], [], []), 0);
+        assert_eq!(acknowledged(handled), Ok(()));
     }
 
     #[test]

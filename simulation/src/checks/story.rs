@@ -11,7 +11,7 @@ use longhaul_core::ids::MessageId;
 use longhaul_core::store::{
     InboxChange, InboxState, PendingChange, PendingKind, PendingRow, RecordChange, RecordKey, UnitOfWork,
 };
-use longhaul_core::transport::Destination;
+use longhaul_core::transport::{Destination, TransportErrorKind};
 
 use crate::trace::{Event, Member, Role, Trace, What};
 
@@ -117,6 +117,56 @@ impl Story {
         self.note(0, taken(envelope))
     }
 
+    /// The broker takes it into another queue.
+    pub(crate) fn taken_into(self, queue: &str, envelope: Envelope) -> Self {
+        let queue = Some(Address::new(queue).expect("a name"));
+        let taken = What::Taken {
+            envelope: Arc::new(envelope),
+            queue,
+            due: None,
+            local: START,
+        };
+        self.note(0, taken)
+    }
+
+    pub(crate) fn given_up(self, queue: &str, envelope: Envelope) -> Self {
+        let given_up = What::DeliveredTooOften {
+            queue: Address::new(queue).expect("a name"),
+            envelope: Arc::new(envelope),
+        };
+        self.note(0, given_up)
+    }
+
+    pub(crate) fn replayed(self, envelope: Envelope) -> Self {
+        let replayed = What::Replayed {
+            queue: sales(),
+            envelope: Arc::new(envelope),
+        };
+        self.note(0, replayed)
+    }
+
+    pub(crate) fn refused(self, text: &str, kind: TransportErrorKind) -> Self {
+        self.note(0, What::Refused { id: id(text), kind })
+    }
+
+    /// It is taken to be there at `due` by a clock that shows `local`, and is delivered with the next event.
+    pub(crate) fn delivered(self, envelope: Envelope, due: Option<Timestamp>, after: Duration) -> Self {
+        let envelope = Arc::new(envelope);
+        let local = self.now();
+        let taken = What::Taken {
+            envelope: Arc::clone(&envelope),
+            queue: Some(sales()),
+            due,
+            local,
+        };
+        let delivered = What::Delivered {
+            queue: sales(),
+            envelope,
+            tag: 1,
+        };
+        self.note(0, taken).after(after).note(0, delivered)
+    }
+
     fn taken_by_another(mut self, envelope: Envelope) -> Self {
         self.trace.members.push(Member {
             name: sales(),
@@ -201,12 +251,14 @@ pub(crate) fn put(key: &str, expected: Option<u64>) -> RecordChange {
 }
 
 pub(crate) fn row(text: &str, cause: &str) -> PendingRow {
+    let mut envelope = message_with(text, headers::CAUSATION, cause);
+    envelope.headers.set(headers::CONVERSATION, cause);
     PendingRow {
         id: id(text),
         kind: PendingKind::Message,
         owner: None,
         name: String::new(),
-        envelope: message_with(text, headers::CAUSATION, cause),
+        envelope,
         to: Destination::Queue(sales()),
         due: None,
         attention: START,
