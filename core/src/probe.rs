@@ -143,11 +143,13 @@ pub enum Mutant {
     LeaseNotRenewed,
     /// Nothing left behind is ever sent.
     RelayOff,
+    /// The row of a timeout goes when the broker has its alarm.
+    TimeoutGoneWithAlarm,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeCommit,
         Self::CommitNotSynced,
         Self::MarkBeforeConfirm,
@@ -164,6 +166,7 @@ impl Mutant {
         Self::EndOfConsumerIgnored,
         Self::LeaseNotRenewed,
         Self::RelayOff,
+        Self::TimeoutGoneWithAlarm,
     ];
 }
 

@@ -307,6 +307,19 @@ impl Broker {
         queues.all(|(_, queue)| queue.lent.is_empty() && queue.waiting.iter().all(is_far))
     }
 
+    /// When the last message comes that comes until that time.
+    pub(crate) fn last_until(&self, time: Timestamp) -> Option<Timestamp> {
+        let queues = self
+            .queues
+            .iter()
+            .filter(|(name, _)| name.as_str() != ERROR_QUEUE);
+        let last = queues.filter_map(|(_, queue)| {
+            let (at, _) = queue.waiting.range(..=(time, u64::MAX)).next_back()?.0;
+            Some(*at)
+        });
+        last.max()
+    }
+
     /// What is still in the queues, for people.
     pub(crate) fn contents(&self) -> Vec<String> {
         let queues = self

@@ -5,10 +5,14 @@
 
 mod arrivals;
 mod commits;
+mod delays;
 mod order;
+mod parked;
 mod retries;
+mod rows;
 #[cfg(test)]
 pub(crate) mod story;
+mod timeouts;
 
 use crate::trace::Trace;
 
@@ -19,7 +23,7 @@ type Finding = Result<(), String>;
 pub(crate) type Rule = (&'static str, fn(&Trace) -> Finding);
 
 /// All rules. The first are the most telling.
-pub(crate) const RULES: [Rule; 14] = [
+pub(crate) const RULES: [Rule; 20] = [
     ("a message is committed at most once", commits::once),
     (
         "effects are committed together with their inbox entry",
@@ -32,11 +36,17 @@ pub(crate) const RULES: [Rule; 14] = [
     ),
     ("nothing leaves before its commit is durable", order::sent_late),
     ("what is marked as sent was confirmed", order::marked_late),
-    ("a timeout never fires early", order::never_early),
+    ("a timeout never fires early", timeouts::never_early),
+    ("every timeout fires or is ended", timeouts::all_end),
+    ("a timeout fires in time", timeouts::in_time),
     ("what is sent again is the same", arrivals::same),
     ("every output arrives", arrivals::all_outputs),
     ("nothing that the broker took is lost", arrivals::conserved),
+    ("only what can't be sent is set aside", parked::for_a_reason),
+    ("a delayed message keeps its delay", delays::kept),
+    ("a delayed message never comes early", delays::delivered_in_time),
     ("what is sent names its cause", arrivals::caused),
+    ("a conversation goes on in what is sent", arrivals::conversed),
     ("a failed message keeps its body and says why", retries::complete),
     ("attempts are counted across restarts", retries::counted),
     ("everything comes to rest", settled),

@@ -36,7 +36,7 @@ pub(crate) struct World {
     pub(crate) shelves: BTreeMap<Address, Shelf>,
     pub(crate) calls: Vec<Call>,
     pub(crate) processes: Vec<Standing>,
-    /// The latest time for which anything is planned.
+    /// The latest time for which anything is planned, or was, beside the rows that the stores have now.
     pub(crate) horizon: Timestamp,
 }
 

@@ -110,6 +110,19 @@ pub(crate) enum Fault {
     World(Duration, WorldFault),
 }
 
+impl Fault {
+    /// For how long it is wrong by itself; `None` for what is only another order.
+    const fn length(self) -> Option<Duration> {
+        match self {
+            Self::Pick(_) => None,
+            Self::Late(length) | Self::Twice(length) | Self::Crash(length) => Some(length),
+            Self::Refused | Self::Unknown { .. } | Self::Silence { .. } | Self::Lost | Self::World(..) => {
+                Some(Duration::ZERO)
+            }
+        }
+    }
+}
+
 /// What goes wrong by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum WorldFault {
@@ -171,6 +184,8 @@ pub(crate) struct Chooser {
     /// The counts when something went wrong first.
     at_first: Option<Counts>,
     taken: Vec<(Place, Fault)>,
+    /// For how long something is wrong that was taken since somebody asked.
+    wrong: Option<Duration>,
     /// Faults are over: everything must settle now.
     is_over: bool,
 }
@@ -255,6 +270,7 @@ impl Chooser {
             counts: Counts([0; Site::COUNT]),
             at_first: None,
             taken: Vec::new(),
+            wrong: None,
             is_over: false,
         }
     }
@@ -267,6 +283,11 @@ impl Chooser {
     /// What went wrong.
     pub(crate) fn taken(&self) -> &[(Place, Fault)] {
         &self.taken
+    }
+
+    /// For how long something is wrong, if anything has begun to be since this was asked last.
+    pub(crate) const fn begun(&mut self) -> Option<Duration> {
+        self.wrong.take()
     }
 
     /// How often each kind of moment came: in all, and before something went wrong first.
@@ -288,6 +309,7 @@ impl Chooser {
             Mode::Drawn(mix) => mix.draw(site),
         }?;
         self.at_first.get_or_insert(self.counts);
+        self.wrong = self.wrong.max(fault.length());
         self.taken.push((place, fault));
         Some(fault)
     }

@@ -154,11 +154,14 @@ impl Told {
                 .members
                 .get(event.process)
                 .map_or("?", |member| member.name.as_str());
-            if let What::Taken { envelope, due, .. } = &event.what {
+            if let What::Taken {
+                envelope, due, local, ..
+            } = &event.what
+            {
                 let origin = Origin {
                     sender: name,
                     name: short(envelope),
-                    expected: due.map_or(event.at, |due| due.max(event.at)),
+                    expected: due.map_or(event.at, |due| event.at + due.since(*local)),
                 };
                 origins.entry(&envelope.id).or_insert(origin);
             }
@@ -226,7 +229,14 @@ impl Told {
                 self.say(format!("{name}: {text}"));
                 self.draw(&format!("Note over {name}: {text}"));
             }
-            What::DeliveredTooOften { envelope } => {
+            What::Replayed { envelope, .. } => {
+                self.say(format!("an operator replays {}", short(envelope)));
+                self.draw(&format!(
+                    "Note over {name}: an operator replays {}",
+                    short(envelope)
+                ));
+            }
+            What::DeliveredTooOften { envelope, .. } => {
                 self.say(format!("the broker gives {} up", short(envelope)));
             }
             _ => {}

@@ -1,6 +1,7 @@
 //! The simulated store: what is written is seen at once by conflicts, lasts a moment later, and is gone if the process
 //! ends in between.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use longhaul_core::address::{Address, EndpointName};
 use longhaul_core::clock::{Clock, Timestamp};
+use longhaul_core::ids::MessageId;
 use longhaul_core::probe::{Mutant, is_mutated};
 use longhaul_core::store::{
     Claimed, Durability, LoadRequest, Loaded, PendingChange, PendingRow, Persistence, Record, RecordChange,
@@ -33,10 +35,47 @@ pub(crate) struct Shelf {
     memory: Memory,
     /// For the world to look at.
     view: Option<Arc<dyn Store>>,
-    /// All units ever committed that were not lost, each with the time from which on it lasts.
-    journal: Vec<(Arc<UnitOfWork>, Timestamp)>,
+    /// All units ever committed that were not lost.
+    journal: Vec<Written>,
+    /// When the rows are due that are still to be sent or to fire, in the world's time.
+    dues: BTreeMap<MessageId, Timestamp>,
     /// Whether several processes use it, so that it is nobody's to lose.
     is_shared: bool,
+}
+
+/// A unit that was committed.
+#[derive(Debug)]
+struct Written {
+    unit: Arc<UnitOfWork>,
+    /// From when on it lasts.
+    durable: Timestamp,
+    /// By how many microseconds the clock of the process was ahead of the world.
+    ahead: i64,
+}
+
+impl Written {
+    /// Takes in what the unit plans, and what no longer is.
+    fn plan(&self, dues: &mut BTreeMap<MessageId, Timestamp>) {
+        for change in &self.unit.pending {
+            let (id, due) = match change {
+                PendingChange::Add(row) => (&row.id, row.due.filter(|_| row.parked.is_none())),
+                PendingChange::Move { id, due, .. } => (id, Some(*due)),
+                PendingChange::Sent(id)
+                | PendingChange::Cancel(id)
+                | PendingChange::Fire { id, .. }
+                | PendingChange::Park { id, .. } => (id, None),
+                PendingChange::AlarmSent { .. } | PendingChange::Defer { .. } => continue,
+            };
+            match due {
+                // The clock of the process may be wrong.
+                Some(due) => {
+                    let due = Timestamp::from_micros(due.as_micros().saturating_sub(self.ahead));
+                    dues.insert(id.clone(), due);
+                }
+                None => drop(dues.remove(id)),
+            }
+        }
+    }
 }
 
 impl Shelf {
@@ -45,6 +84,7 @@ impl Shelf {
             memory: Memory::pretending_durable(),
             view: None,
             journal: Vec::new(),
+            dues: BTreeMap::new(),
             is_shared,
         }
     }
@@ -52,7 +92,17 @@ impl Shelf {
     fn last(&self) -> Timestamp {
         self.journal
             .last()
-            .map_or(Timestamp::MIN, |(_, durable)| *durable)
+            .map_or(Timestamp::MIN, |written| written.durable)
+    }
+
+    /// When the last of the rows is due, in the world's time.
+    pub(crate) fn farthest(&self) -> Option<Timestamp> {
+        self.dues.values().max().copied()
+    }
+
+    fn write(&mut self, written: Written) {
+        written.plan(&mut self.dues);
+        self.journal.push(written);
     }
 
     /// The process ends: what does not last yet is gone, but for as much as `luck` lets the disk have. Returns from
@@ -62,7 +112,7 @@ impl Shelf {
         let lasting = self
             .journal
             .iter()
-            .take_while(|(_, durable)| *durable <= now)
+            .take_while(|written| written.durable <= now)
             .count();
         let at_risk = self.journal.len() - lasting;
         if at_risk == 0 || self.is_shared {
@@ -71,17 +121,21 @@ impl Shelf {
         let kept = lasting + luck % (at_risk + 1);
         self.journal
             .iter_mut()
-            .for_each(|(_, durable)| *durable = (*durable).min(now));
+            .for_each(|written| written.durable = written.durable.min(now));
         if kept == self.journal.len() {
             return Some(kept);
         }
         self.journal.truncate(kept);
         self.memory = Memory::pretending_durable();
         if let Some(Ok(store)) = self.memory.open(endpoint).now_or_never() {
-            for (unit, _) in &self.journal {
+            for written in &self.journal {
                 // A unit that was committed once commits again, on what was there before it.
-                drop(store.commit((**unit).clone()).now_or_never());
+                drop(store.commit((*written.unit).clone()).now_or_never());
             }
+        }
+        self.dues.clear();
+        for written in &self.journal {
+            written.plan(&mut self.dues);
         }
         Some(kept)
     }
@@ -227,20 +281,20 @@ impl SimStore {
         };
         let durable = (now + danger + later).max(shelf.last());
         let index = shelf.journal.len();
-        shelf.journal.push((Arc::clone(&unit), durable));
-        let dues = unit.pending.iter().filter_map(|change| match change {
-            PendingChange::Add(row) => row.due,
-            PendingChange::Move { due, .. } => Some(*due),
-            _ => None,
+        let local = self.incarnation.clock.now();
+        shelf.write(Written {
+            unit: Arc::clone(&unit),
+            durable,
+            ahead: local.as_micros().saturating_sub(now.as_micros()),
         });
-        for due in dues {
-            // In the world's time: the clock of the process may be wrong.
-            let left = due.since(self.incarnation.clock.now());
-            world.plan(now + left);
+        let mut changes = unit.pending.iter();
+        if changes.any(|change| matches!(change, PendingChange::Fire { .. } | PendingChange::Park { .. })) {
+            // It is no longer planned, and what follows from it takes its time.
+            world.plan(now);
         }
         let committed = What::Committed {
             unit,
-            local: self.incarnation.clock.now(),
+            local,
             durable,
             index,
         };

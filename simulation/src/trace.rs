@@ -1,6 +1,7 @@
 //! What happened in one schedule, event by event: what the checkers read and people see.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use longhaul_core::envelope::Envelope;
 use longhaul_core::ids::MessageId;
 use longhaul_core::probe::{CrashPoint, Moment};
 use longhaul_core::store::UnitOfWork;
+use longhaul_core::transport::TransportErrorKind;
 
 use crate::outside::Call;
 
@@ -76,10 +78,15 @@ pub(crate) enum What {
         envelope: Arc<Envelope>,
         /// `None` for an event that nobody subscribes to.
         queue: Option<Address>,
+        /// By the clock of the sender.
         due: Option<Timestamp>,
+        /// What the clock of the sender showed.
+        local: Timestamp,
     },
     /// The process was told that the broker has it.
     Confirmed(MessageId),
+    /// The process was told that the broker does not have it, or may not.
+    Refused { id: MessageId, kind: TransportErrorKind },
     /// The process gets a message.
     Delivered {
         queue: Address,
@@ -97,7 +104,9 @@ pub(crate) enum What {
     /// The process lost the right to settle a message.
     LeaseLost { envelope: Arc<Envelope> },
     /// The broker gave a message up after too many deliveries.
-    DeliveredTooOften { envelope: Arc<Envelope> },
+    DeliveredTooOften { queue: Address, envelope: Arc<Envelope> },
+    /// An operator moves a message from the error queue back to where it came from.
+    Replayed { queue: Address, envelope: Arc<Envelope> },
     /// A unit was committed, and lasts from that time on.
     Committed {
         unit: Arc<UnitOfWork>,
@@ -113,6 +122,8 @@ pub(crate) enum What {
     Called(Call),
     /// Something of the world went wrong.
     World(String),
+    /// Something goes wrong, and is over at that time.
+    Disturbed { until: Timestamp },
 }
 
 impl Trace {
@@ -166,31 +177,94 @@ impl What {
             Self::Crashed(point) => point.hash(hasher),
             Self::Ended(error) => error.hash(hasher),
             Self::Accepted(id) | Self::Confirmed(id) => id.hash(hasher),
-            Self::Taken { envelope, queue, due } => {
-                envelope.id.hash(hasher);
+            Self::Taken {
+                envelope,
+                queue,
+                due,
+                local,
+            } => {
+                hash_all(envelope, hasher);
                 queue.hash(hasher);
                 due.hash(hasher);
+                local.hash(hasher);
+            }
+            Self::Refused { id, kind } => {
+                id.hash(hasher);
+                hash_all(kind, hasher);
             }
             Self::Delivered { queue, envelope, tag } | Self::Acknowledged { queue, envelope, tag } => {
                 envelope.id.hash(hasher);
                 queue.hash(hasher);
                 tag.hash(hasher);
             }
-            Self::Released { envelope }
-            | Self::LeaseLost { envelope }
-            | Self::DeliveredTooOften { envelope } => envelope.id.hash(hasher),
+            Self::Released { envelope } | Self::LeaseLost { envelope } => envelope.id.hash(hasher),
+            Self::DeliveredTooOften { queue, envelope } | Self::Replayed { queue, envelope } => {
+                hash_all(envelope, hasher);
+                queue.hash(hasher);
+            }
             Self::Committed {
-                unit, durable, index, ..
+                unit,
+                local,
+                durable,
+                index,
             } => {
+                local.hash(hasher);
                 durable.hash(hasher);
                 index.hash(hasher);
-                unit.inbox.iter().for_each(|change| change.id.hash(hasher));
-                unit.records.len().hash(hasher);
-                unit.pending.len().hash(hasher);
+                hash_all(unit, hasher);
             }
             Self::Lost { from } => from.hash(hasher),
             Self::Called(call) => call.hash(hasher),
             Self::World(text) => text.hash(hasher),
+            Self::Disturbed { until } => until.hash(hasher),
+        }
+    }
+}
+
+/// Hashes everything that a value shows of itself: bodies and headers, too.
+fn hash_all(value: &impl fmt::Debug, hasher: &mut DefaultHasher) {
+    struct Shown<'a>(&'a mut DefaultHasher);
+    impl fmt::Write for Shown<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.write(text.as_bytes());
+            Ok(())
+        }
+    }
+    // Hashing never fails.
+    fmt::write(&mut Shown(hasher), format_args!("{value:?}")).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_core::headers;
+
+    use crate::checks::story::{Story, add, done, message, message_with, put, scheduled, unit};
+
+    #[test]
+    fn when_only_bodies_headers_or_states_differ_the_traces_do() {
+        let mut filled = message("m");
+        filled.body = "{}".into();
+        let stories = [
+            Story::new().taken(message("m")),
+            Story::new().taken(filled),
+            Story::new().taken(message_with("m", headers::TYPE, "another.type")),
+            Story::new().commit(unit([done("m")], [put("7", None)], [add("out", "m")]), 0),
+            Story::new().commit(unit([done("m")], [put("8", None)], [add("out", "m")]), 0),
+            Story::new().commit(unit([done("m")], [put("7", None)], [add("out", "n")]), 0),
+            Story::new().commit(
+                unit([scheduled("m", 1, 1)], [put("7", None)], [add("out", "m")]),
+                0,
+            ),
+            Story::new().commit(
+                unit([scheduled("m", 1, 2)], [put("7", None)], [add("out", "m")]),
+                0,
+            ),
+        ];
+        let mut seen = std::collections::HashSet::new();
+        for story in stories {
+            let trace = story.trace();
+            assert_eq!(trace.fingerprint(), trace.clone().fingerprint());
+            assert!(seen.insert(trace.fingerprint()), "{trace:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use longhaul_core::address::Address;
 use longhaul_core::clock::{Clock, Timestamp};
 use longhaul_core::envelope::{Envelope, Incoming};
+use longhaul_core::headers;
 use longhaul_core::probe::{Mutant, is_mutated};
 use longhaul_core::transport::{
     Accepted, Capabilities, Declare, Delivery, Destination, Dispatch, Health, Receiver, ReceiverOptions,
@@ -87,6 +88,7 @@ impl SimTransport {
                 envelope,
                 queue: None,
                 due: dispatch.due,
+                local: self.incarnation.clock.now(),
             };
             self.incarnation.note(world, taken);
             return Ok(Accepted::NoSubscribers);
@@ -111,21 +113,29 @@ impl SimTransport {
         }
         let now = self.incarnation.hub.clock.now();
         let there = now + HOP + delay;
+        // A timeout is planned in its store, for as long as it is there.
+        let is_alarm = envelope.headers.get(headers::TIMEOUT_ID).is_some()
+            && envelope.number(headers::GENERATION).is_none();
         let first = match world.chooser.ask(Site::Arrival) {
             Some(Fault::Late(later)) => there + later,
             Some(Fault::Twice(later)) => {
-                world.plan(there + later);
+                if !is_alarm {
+                    world.plan(there + later);
+                }
                 world.broker.put(queue, Arc::clone(envelope), there + later);
                 there
             }
             _ => there,
         };
-        world.plan(first);
+        if !is_alarm {
+            world.plan(first);
+        }
         world.broker.put(queue, Arc::clone(envelope), first);
         let taken = What::Taken {
             envelope: Arc::clone(envelope),
             queue: Some(queue.clone()),
             due,
+            local: self.incarnation.clock.now(),
         };
         self.incarnation.note(world, taken);
         Ok(())
@@ -235,10 +245,15 @@ impl Transport for SimTransport {
             }
             let answers: Vec<_> = sent.into_iter().map(|(answer, _)| answer).collect();
             for (dispatch, answer) in batch.iter().zip(&answers) {
-                if answer.is_ok() {
-                    self.incarnation
-                        .note(world, What::Confirmed(dispatch.envelope.id.clone()));
-                }
+                let id = dispatch.envelope.id.clone();
+                let told = match answer {
+                    Ok(_) => What::Confirmed(id),
+                    Err(error) => What::Refused {
+                        id,
+                        kind: error.kind(),
+                    },
+                };
+                self.incarnation.note(world, told);
             }
             answers
         };
@@ -303,7 +318,9 @@ impl SimReceiver {
             let now = self.incarnation.hub.clock.now();
             world.broker.put(&errors, Arc::clone(&envelope), now);
         }
-        self.incarnation.note(world, What::DeliveredTooOften { envelope });
+        let queue = self.queue.clone();
+        self.incarnation
+            .note(world, What::DeliveredTooOften { queue, envelope });
     }
 }
 

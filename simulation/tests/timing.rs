@@ -100,6 +100,91 @@ fn when_a_timeout_is_moved_to_an_earlier_time_it_fires_then() {
     }
 }
 
+/// How long the saga that is put off waits at first.
+const SOON: Duration = Duration::from_secs(600);
+/// Farther than a broker with leases keeps a delay.
+const FAR: Duration = Duration::from_secs(6 * 3600);
+
+#[derive(Debug, Clone, Copy, Command, Serialize, Deserialize)]
+#[message("timing.put_off.v1")]
+struct PutOff {}
+
+/// A timeout that is moved far away, and near again.
+#[derive(Serialize, Deserialize)]
+struct Moved {
+    timeout: longhaul_sagas::TimeoutId,
+}
+
+impl Saga for Moved {
+    const NAME: &'static str = "moved";
+    type Id = u64;
+    type Timeout = Alarm;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(
+            |_: &Begin| 0u64,
+            |_, ctx| {
+                let timeout = ctx.request_timeout(SOON, Alarm);
+                Ok(Self { timeout })
+            },
+        );
+        saga.handles(
+            |_: &PutOff| 0u64,
+            |saga: &mut Self, _, ctx: &mut SagaContext<Self>| {
+                ctx.move_timeout(&saga.timeout, FAR);
+                Ok(())
+            },
+        );
+        saga.handles(
+            |_: &Hurry| 0u64,
+            |saga: &mut Self, _, ctx: &mut SagaContext<Self>| {
+                ctx.move_timeout(&saga.timeout, Duration::from_secs(60));
+                Ok(())
+            },
+        );
+        saga.times_out(|_, _, ctx| {
+            ctx.send(Ring {});
+            ctx.complete();
+            Ok(())
+        });
+    }
+}
+
+/// What the relay finds out about the far row, it writes down a moment later.
+#[test]
+fn when_a_timeout_is_moved_near_while_the_relay_puts_off_the_far_one_it_fires_in_time() {
+    let moved = |endpoint: EndpointBuilder, _: &Outside| endpoint.saga::<Moved>().route::<Ring>("bell");
+    let bell = |endpoint: EndpointBuilder, outside: &Outside| {
+        endpoint.idempotent_handler::<Ring>(Bell(outside.clone()))
+    };
+    // The relay looks at once after a move, and its mark waits for 50 milliseconds at most.
+    for gap in (0..80).map(Duration::from_millis) {
+        let workload = Workload::new()
+            .send("moved", Begin {})
+            .after(Duration::from_secs(1))
+            .send("moved", PutOff {})
+            .after(gap)
+            .send("moved", Hurry {});
+        Simulation::of(|world| world.endpoint("moved", moved).storeless("bell", bell))
+            .workload(workload)
+            .faults(Faults::none())
+            .on(Personality::Sqs)
+            .invariant("it rings a minute after it was moved near", move |effects| {
+                let begin = Timestamp::parse("2026-01-01T00:00:00Z").expect("a time");
+                let rings: Vec<_> = effects
+                    .calls("ring")
+                    .map(|ring| ring.at.since(begin + gap).as_secs())
+                    .collect();
+                if matches!(rings.as_slice(), [61..=63]) {
+                    Ok(())
+                } else {
+                    Err(format!("{rings:?}, with {gap:?} between the moves"))
+                }
+            })
+            .check(1);
+    }
+}
+
 struct Failing;
 
 impl Handler<Begin> for Failing {

@@ -334,7 +334,7 @@ fn note(shared: &Shared, dispatch: &Dispatch, mark: Option<Mark>, result: &Resul
 
 fn confirmed(shared: &Shared, mark: Mark) -> PendingChange {
     match (mark.kind, mark.due) {
-        (PendingKind::Timeout, Some(due)) => {
+        (PendingKind::Timeout, Some(due)) if !mutated!(TimeoutGoneWithAlarm) => {
             let attention = due + shared.settings.grace;
             PendingChange::AlarmSent {
                 id: mark.id,

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use longhaul_core::address::Address;
 use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
+use longhaul_core::ids::MessageId;
 use longhaul_core::store::{InboxState, PendingChange, PendingKind};
 
 use super::Finding;
@@ -96,7 +98,12 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
         let ended = changes.filter(|change| change.next == Some(InboxState::Done));
         settled.extend(ended.map(|change| (unit.endpoint, &change.id)));
     }
-    let mut failed: HashSet<_> = trace.failed.iter().map(|envelope| &envelope.id).collect();
+    // By the endpoint that gave it up: what one sets aside excuses no other.
+    let failed = trace.failed.iter().filter_map(|envelope| {
+        let source = envelope.headers.get(headers::ERROR_SOURCE)?;
+        Some((source, &envelope.id))
+    });
+    let mut failed: HashSet<(&str, &MessageId)> = failed.collect();
     for event in &trace.events {
         let Some(member) = trace.members.get(event.process) else {
             continue;
@@ -105,8 +112,8 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
             What::Acknowledged { envelope, .. } if member.role == Role::Storeless => {
                 settled.insert((&member.name, &envelope.id));
             }
-            What::DeliveredTooOften { envelope } => {
-                failed.insert(&envelope.id);
+            What::DeliveredTooOften { queue, envelope } => {
+                failed.insert((queue.as_str(), &envelope.id));
             }
             _ => {}
         }
@@ -122,7 +129,8 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
         };
         // A timeout is its row, not its alarm.
         let is_alarm = envelope.headers.get(headers::TIMEOUT_ID).is_some();
-        let is_settled = settled.contains(&(queue, &envelope.id)) || failed.contains(&envelope.id);
+        let is_settled =
+            settled.contains(&(queue, &envelope.id)) || failed.contains(&(queue.as_str(), &envelope.id));
         if queue.as_str() != ERROR_QUEUE && !is_alarm && !is_settled {
             return Err(format!("{} came into {queue} and is nowhere", envelope.id));
         }
@@ -153,10 +161,56 @@ pub(super) fn caused(trace: &Trace) -> Finding {
     Ok(())
 }
 
+/// What a unit sends belongs to the conversation of the message whose handling sent it.
+pub(super) fn conversed(trace: &Trace) -> Finding {
+    let mut conversations: HashMap<&MessageId, &str> = HashMap::new();
+    for event in &trace.events {
+        if let What::Taken { envelope, .. } = &event.what {
+            conversations
+                .entry(&envelope.id)
+                .or_insert_with(|| conversation(envelope));
+        }
+    }
+    let mut timeouts: HashMap<(&Address, &MessageId), &str> = HashMap::new();
+    for unit in trace.lasting() {
+        // A timeout may fire without an alarm that the broker took.
+        let fired = unit.work.pending.iter().find_map(|change| match change {
+            PendingChange::Fire { id, .. } => timeouts.get(&(unit.endpoint, id)).copied(),
+            _ => None,
+        });
+        let [handled] = unit.work.inbox.as_slice() else {
+            continue;
+        };
+        let goes_on = fired.or_else(|| conversations.get(&handled.id).copied());
+        for change in &unit.work.pending {
+            let PendingChange::Add(row) = change else { continue };
+            if row.kind == PendingKind::Timeout {
+                timeouts.insert((unit.endpoint, &row.id), conversation(&row.envelope));
+            }
+            let is_other = goes_on.is_some_and(|goes_on| goes_on != conversation(&row.envelope));
+            if handled.next == Some(InboxState::Done) && is_other {
+                return Err(format!(
+                    "{} was sent for {}, and belongs to the conversation {} instead of {goes_on:?}",
+                    row.envelope.id,
+                    handled.id,
+                    conversation(&row.envelope)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The conversation of a message; one that names none begins it.
+fn conversation(envelope: &Envelope) -> &str {
+    let named = envelope.headers.get(headers::CONVERSATION);
+    named.unwrap_or(envelope.id.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::story::{Story, add, done, message, message_with, unit};
+    use crate::checks::story::{Story, add, done, message, message_with, row, unit};
 
     #[test]
     fn when_a_message_is_sent_again_otherwise_it_is_found() {
@@ -185,9 +239,49 @@ mod tests {
             .taken(message("m"))
             .commit(unit([done("m")], [], []), 0);
         assert_eq!(conserved(&done.trace()), Ok(()));
-        let mut failed = Story::new().taken(message("m")).trace();
-        failed.failed.push(Arc::new(message("m")));
-        assert_eq!(conserved(&failed), Ok(()));
+    }
+
+    #[test]
+    fn when_a_message_is_in_the_error_queue_that_excuses_only_who_put_it_there() {
+        let failed_at = |source| {
+            let came = Story::new()
+                .taken(message("m"))
+                .taken_into("archive", message("m"));
+            let mut trace = came.commit(unit([done("m")], [], []), 0).trace();
+            let failed = message_with("m", headers::ERROR_SOURCE, source);
+            trace.failed.push(Arc::new(failed));
+            conserved(&trace)
+        };
+        assert_eq!(failed_at("archive"), Ok(()));
+        assert!(failed_at("sales").is_err(), "nothing became of it in the archive");
+        let given_up = Story::new().taken(message("m")).given_up("sales", message("m"));
+        assert_eq!(conserved(&given_up.clone().trace()), Ok(()));
+        let elsewhere = given_up.taken_into("archive", message("m"));
+        assert!(conserved(&elsewhere.trace()).is_err());
+    }
+
+    #[test]
+    fn when_a_message_leaves_the_conversation_of_its_cause_it_is_found() {
+        let told = |conversation| {
+            let mut out = row("out", "m");
+            out.envelope.headers.set(headers::CONVERSATION, conversation);
+            let asked = Story::new().taken(message_with("m", headers::CONVERSATION, "talk"));
+            let add = PendingChange::Add(Box::new(out));
+            conversed(&asked.commit(unit([done("m")], [], [add]), 0).trace())
+        };
+        assert_eq!(told("talk"), Ok(()));
+        assert!(told("another").is_err());
+        let unnamed = Story::new().taken(message("m"));
+        let unit_of = |conversation| {
+            let mut out = row("out", "m");
+            out.envelope.headers.set(headers::CONVERSATION, conversation);
+            unit([done("m")], [], [PendingChange::Add(Box::new(out))])
+        };
+        assert_eq!(
+            conversed(&unnamed.clone().commit(unit_of("m"), 0).trace()),
+            Ok(())
+        );
+        assert!(conversed(&unnamed.commit(unit_of("out"), 0).trace()).is_err());
     }
 
     #[test]

@@ -6,9 +6,10 @@ use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::headers;
 use longhaul_core::ids::MessageId;
-use longhaul_core::store::{InboxState, PendingChange, PendingRow};
+use longhaul_core::store::{InboxState, PendingChange};
 
 use super::Finding;
+use super::rows::Rows;
 use crate::broker::ERROR_QUEUE;
 use crate::trace::{Role, Trace, What};
 
@@ -76,7 +77,13 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
                 queue: Some(queue),
                 ..
             } if queue.as_str() == ERROR_QUEUE => {
-                failed.insert(&envelope.id);
+                // It excuses whoever put it there, until it is sent back.
+                let source = envelope.headers.get(headers::ERROR_SOURCE);
+                failed.insert((source.unwrap_or_default(), &envelope.id));
+            }
+            What::Replayed { queue, envelope } => {
+                failed.remove(&(queue.as_str(), &envelope.id));
+                words.remove(&(queue, &envelope.id));
             }
             What::Acknowledged { envelope, .. } if member.role == Role::Stored => {
                 // The row of a timeout is there until it fires: its alarm may go.
@@ -89,7 +96,7 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
                     };
                     words.iter().any(settles)
                 });
-                if !is_alarm && !is_settled && !failed.contains(&envelope.id) {
+                if !is_alarm && !is_settled && !failed.contains(&(member.name.as_str(), &envelope.id)) {
                     return Err(format!(
                         "{} acknowledged {} before anything about it was durable",
                         member.name, envelope.id
@@ -100,62 +107,6 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
         }
     }
     Ok(())
-}
-
-/// Rows as they were committed, and what each of them sends.
-#[derive(Default)]
-struct Rows<'a> {
-    rows: HashMap<(&'a Address, &'a MessageId), PendingRow>,
-    /// What each unit found, the last at the end: a crash may take units back.
-    before: HashMap<&'a Address, Vec<Before<'a>>>,
-}
-
-/// A row as it was before the unit of that number.
-struct Before<'a> {
-    index: usize,
-    id: &'a MessageId,
-    row: Option<PendingRow>,
-}
-
-impl<'a> Rows<'a> {
-    /// Takes in a change by the unit of that number; returns the id of what may leave from now on.
-    fn change(
-        &mut self,
-        endpoint: &'a Address,
-        index: usize,
-        change: &'a PendingChange,
-    ) -> Option<MessageId> {
-        let (id, row) = match change {
-            PendingChange::Add(row) => (&row.id, (**row).clone()),
-            PendingChange::Move { id, due, .. } => {
-                let mut row = self.rows.get(&(endpoint, id))?.clone();
-                row.token += 1;
-                row.due = Some(*due);
-                (id, row)
-            }
-            _ => return None,
-        };
-        let leaves = row.outgoing().id;
-        let row = self.rows.insert((endpoint, id), row);
-        let before = Before { index, id, row };
-        self.before.entry(endpoint).or_default().push(before);
-        Some(leaves)
-    }
-
-    /// The units from that one on are gone.
-    fn lose(&mut self, endpoint: &'a Address, from: usize) {
-        let before = self.before.entry(endpoint).or_default();
-        while let Some(Before { id, row, .. }) = before.pop_if(|before| before.index >= from) {
-            match row {
-                Some(row) => self.rows.insert((endpoint, id), row),
-                None => self.rows.remove(&(endpoint, id)),
-            };
-        }
-    }
-
-    fn get(&self, endpoint: &'a Address, id: &'a MessageId) -> Option<&PendingRow> {
-        self.rows.get(&(endpoint, id))
-    }
 }
 
 /// What an endpoint with a store sends was committed before, and that lasts.
@@ -241,55 +192,10 @@ pub(super) fn marked_late(trace: &Trace) -> Finding {
     Ok(())
 }
 
-/// A timeout fires strictly after the instant that it was asked for, by the clock of whoever fires it.
-pub(super) fn never_early(trace: &Trace) -> Finding {
-    let mut rows = Rows::default();
-    for event in &trace.events {
-        let Some(member) = trace.members.get(event.process) else {
-            continue;
-        };
-        if let What::Lost { from } = &event.what {
-            rows.lose(&member.name, *from);
-        }
-        let What::Committed {
-            unit, local, index, ..
-        } = &event.what
-        else {
-            continue;
-        };
-        for change in &unit.pending {
-            if let PendingChange::Fire { id, .. } = change
-                && let Some(row) = rows.get(&member.name, id)
-                && let Some(due) = row.due
-                && *local <= due
-            {
-                return Err(format!(
-                    "the timeout {} of {} fired at {local}, due {due}",
-                    row.name, member.name
-                ));
-            }
-            rows.change(&member.name, *index, change);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use longhaul_core::clock::Timestamp;
-    use longhaul_core::store::PendingKind;
-
     use super::*;
-    use crate::checks::story::{START, Story, add, done, id, message, row, unit};
-
-    fn timeout(due: Timestamp) -> PendingChange {
-        let mut timeout = row("t", "m");
-        timeout.kind = PendingKind::Timeout;
-        timeout.due = Some(due);
-        PendingChange::Add(Box::new(timeout))
-    }
+    use crate::checks::story::{Story, add, done, id, message, message_with, scheduled, unit};
 
     #[test]
     fn when_a_message_is_acknowledged_too_early_it_is_found() {
@@ -310,46 +216,33 @@ mod tests {
     }
 
     #[test]
+    fn when_another_endpoint_has_set_a_message_aside_or_it_was_sent_back_that_excuses_nobody() {
+        let set_aside = |source| {
+            let failed = message_with("m", headers::ERROR_SOURCE, source);
+            Story::new().taken_into(ERROR_QUEUE, failed)
+        };
+        let acknowledged = |story: Story| acknowledged_late(&story.acknowledge(message("m")).trace());
+        assert_eq!(acknowledged(set_aside("sales")), Ok(()));
+        assert!(acknowledged(set_aside("archive")).is_err());
+        let replayed = || set_aside("sales").replayed(message("m"));
+        assert!(acknowledged(replayed()).is_err());
+        let tried = Story::new().commit(unit([scheduled("m", 1, 1)], [], []), 0);
+        assert_eq!(acknowledged(tried.clone()), Ok(()));
+        assert!(
+            acknowledged(tried.replayed(message("m"))).is_err(),
+            "that was before"
+        );
+        let handled = replayed().commit(unit([done("m")], [], []), 0);
+        assert_eq!(acknowledged(handled), Ok(()));
+    }
+
+    #[test]
     fn when_a_message_leaves_too_early_or_from_nowhere_it_is_found() {
         assert!(sent_late(&Story::new().taken(message("out")).trace()).is_err());
         let unsynced = Story::new().slow_commit(unit([done("m")], [], [add("out", "m")]), 0);
         assert!(sent_late(&unsynced.taken(message("out")).trace()).is_err());
         let good = Story::new().commit(unit([done("m")], [], [add("out", "m")]), 0);
         assert_eq!(sent_late(&good.taken(message("out")).trace()), Ok(()));
-    }
-
-    #[test]
-    fn when_a_crash_takes_the_move_of_a_timeout_it_is_not_counted() {
-        let moved = |due| {
-            let change = PendingChange::Move {
-                id: id("t"),
-                due,
-                attention: START,
-            };
-            unit([done("n")], [], [change])
-        };
-        let fire = PendingChange::Fire {
-            id: id("t"),
-            token: 0,
-        };
-        let story = Story::new()
-            .commit(unit([done("m")], [], [timeout(START)]), 0)
-            .commit(moved(START + Duration::from_secs(3600)), 1);
-        let alarmed = |story: Story, times| {
-            let mut row = row("t", "m");
-            row.kind = PendingKind::Timeout;
-            row.token = times;
-            let alarm = message(row.outgoing().id.as_str());
-            sent_late(&story.taken(alarm).trace())
-        };
-        let lost = || story.clone().lose(1);
-        assert!(never_early(&story.clone().commit(unit([], [], [fire.clone()]), 2).trace()).is_err());
-        assert_eq!(
-            never_early(&lost().commit(unit([], [], [fire]), 1).trace()),
-            Ok(())
-        );
-        assert_eq!(alarmed(lost().commit(moved(START), 1), 1), Ok(()));
-        assert!(alarmed(lost().commit(moved(START), 1), 2).is_err());
     }
 
     #[test]
@@ -361,19 +254,5 @@ mod tests {
             marked_late(&committed().confirmed("out").commit(mark(), 1).trace()),
             Ok(())
         );
-    }
-
-    #[test]
-    fn when_a_timeout_fires_before_or_at_its_instant_it_is_found() {
-        let fire = || PendingChange::Fire {
-            id: id("t"),
-            token: 0,
-        };
-        let fired = |due| {
-            let asked = Story::new().commit(unit([done("m")], [], [timeout(due)]), 0);
-            asked.commit(unit([done("alarm")], [], [fire()]), 1).trace()
-        };
-        assert!(never_early(&fired(START + Duration::from_secs(3600))).is_err());
-        assert_eq!(never_early(&fired(START)), Ok(()));
     }
 }

@@ -1,6 +1,6 @@
 //! Rules about what failed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use longhaul_core::headers;
 use longhaul_core::store::InboxState;
@@ -24,20 +24,26 @@ const REASONS: [&str; 9] = [
 /// A message in the error queue has the body that it came with, and all the reasons.
 pub(super) fn complete(trace: &Trace) -> Finding {
     let mut bodies = HashMap::new();
+    let mut given_up = HashSet::new();
     for event in &trace.events {
         match &event.what {
             What::Taken { envelope, .. } => {
                 bodies.entry(&envelope.id).or_insert(&envelope.body);
             }
-            // The broker adds no reasons.
-            What::DeliveredTooOften { .. } => return Ok(()),
+            What::DeliveredTooOften { envelope, .. } => {
+                given_up.insert(&envelope.id);
+            }
             _ => {}
         }
     }
     for envelope in &trace.failed {
-        if let Some(name) = REASONS
-            .into_iter()
-            .find(|name| envelope.headers.get(name).is_none())
+        // The broker adds no reasons.
+        let is_given_up =
+            given_up.contains(&envelope.id) && envelope.headers.get(headers::ERROR_SOURCE).is_none();
+        if !is_given_up
+            && let Some(name) = REASONS
+                .into_iter()
+                .find(|name| envelope.headers.get(name).is_none())
         {
             return Err(format!("{} is in the error queue without {name}", envelope.id));
         }
@@ -111,6 +117,20 @@ mod tests {
             .is_err()
         );
         assert!(complete(&failed(|envelope| envelope.body = "{}".into())).is_err());
+        let given_up = Story::new().taken(message("n")).given_up("sales", message("n"));
+        let with = |failed: &[longhaul_core::envelope::Envelope]| {
+            let mut trace = given_up.clone().trace();
+            trace.failed.extend(failed.iter().cloned().map(Arc::new));
+            complete(&trace)
+        };
+        assert_eq!(with(&[message("n")]), Ok(()), "the broker gave it up");
+        assert!(
+            with(&[message("n"), message("m")]).is_err(),
+            "nobody gave that up"
+        );
+        let mut other = message("n");
+        other.body = "{}".into();
+        assert!(with(&[other]).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use longhaul_core::ids::MessageId;
 use longhaul_core::store::{
     InboxChange, InboxState, PendingChange, PendingKind, PendingRow, RecordChange, RecordKey, UnitOfWork,
 };
-use longhaul_core::transport::Destination;
+use longhaul_core::transport::{Destination, TransportErrorKind};
 
 use crate::trace::{Event, Member, Role, Trace, What};
 
@@ -19,7 +19,11 @@ pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000
 
 /// A trace of one endpoint with a store, `sales`, a second per event.
 #[derive(Debug, Clone)]
-pub(crate) struct Story(Trace);
+pub(crate) struct Story {
+    trace: Trace,
+    /// How much time passes before the next event, beyond a second.
+    pause: Duration,
+}
 
 impl Story {
     pub(crate) fn new() -> Self {
@@ -27,10 +31,13 @@ impl Story {
             name: sales(),
             role: Role::Stored,
         };
-        Self(Trace {
-            members: vec![member],
-            ..Trace::default()
-        })
+        Self {
+            trace: Trace {
+                members: vec![member],
+                ..Trace::default()
+            },
+            pause: Duration::ZERO,
+        }
     }
 
     /// One message with one output, as it should be.
@@ -46,13 +53,31 @@ impl Story {
     }
 
     pub(crate) fn trace(self) -> Trace {
-        self.0
+        self.trace
+    }
+
+    /// When the next event happens.
+    fn now(&self) -> Timestamp {
+        let last = self.trace.events.last().map_or(START, |event| event.at);
+        last + Duration::from_secs(1) + self.pause
     }
 
     fn note(mut self, process: usize, what: What) -> Self {
-        let at = START + Duration::from_secs(self.0.events.len() as u64 + 1);
-        self.0.events.push(Event { at, process, what });
+        let at = self.now();
+        self.pause = Duration::ZERO;
+        self.trace.events.push(Event { at, process, what });
         self
+    }
+
+    /// So much time passes.
+    pub(crate) fn after(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    /// Something is wrong for a moment.
+    pub(crate) fn disturbed(self) -> Self {
+        let until = self.now();
+        self.note(0, What::Disturbed { until })
     }
 
     pub(crate) fn commit(self, work: UnitOfWork, index: usize) -> Self {
@@ -65,7 +90,7 @@ impl Story {
     }
 
     fn commit_lasting_after(self, work: UnitOfWork, index: usize, after: Duration) -> Self {
-        let now = START + Duration::from_secs(self.0.events.len() as u64 + 1);
+        let now = self.now();
         let committed = What::Committed {
             unit: Arc::new(work),
             local: now,
@@ -92,8 +117,58 @@ impl Story {
         self.note(0, taken(envelope))
     }
 
+    /// The broker takes it into another queue.
+    pub(crate) fn taken_into(self, queue: &str, envelope: Envelope) -> Self {
+        let queue = Some(Address::new(queue).expect("a name"));
+        let taken = What::Taken {
+            envelope: Arc::new(envelope),
+            queue,
+            due: None,
+            local: START,
+        };
+        self.note(0, taken)
+    }
+
+    pub(crate) fn given_up(self, queue: &str, envelope: Envelope) -> Self {
+        let given_up = What::DeliveredTooOften {
+            queue: Address::new(queue).expect("a name"),
+            envelope: Arc::new(envelope),
+        };
+        self.note(0, given_up)
+    }
+
+    pub(crate) fn replayed(self, envelope: Envelope) -> Self {
+        let replayed = What::Replayed {
+            queue: sales(),
+            envelope: Arc::new(envelope),
+        };
+        self.note(0, replayed)
+    }
+
+    pub(crate) fn refused(self, text: &str, kind: TransportErrorKind) -> Self {
+        self.note(0, What::Refused { id: id(text), kind })
+    }
+
+    /// It is taken to be there at `due` by a clock that shows `local`, and is delivered with the next event.
+    pub(crate) fn delivered(self, envelope: Envelope, due: Option<Timestamp>, after: Duration) -> Self {
+        let envelope = Arc::new(envelope);
+        let local = self.now();
+        let taken = What::Taken {
+            envelope: Arc::clone(&envelope),
+            queue: Some(sales()),
+            due,
+            local,
+        };
+        let delivered = What::Delivered {
+            queue: sales(),
+            envelope,
+            tag: 1,
+        };
+        self.note(0, taken).after(after).note(0, delivered)
+    }
+
     fn taken_by_another(mut self, envelope: Envelope) -> Self {
-        self.0.members.push(Member {
+        self.trace.members.push(Member {
             name: sales(),
             role: Role::Client,
         });
@@ -114,6 +189,7 @@ fn taken(envelope: Envelope) -> What {
         envelope: Arc::new(envelope),
         queue: Some(sales()),
         due: None,
+        local: START,
     }
 }
 
@@ -175,12 +251,14 @@ pub(crate) fn put(key: &str, expected: Option<u64>) -> RecordChange {
 }
 
 pub(crate) fn row(text: &str, cause: &str) -> PendingRow {
+    let mut envelope = message_with(text, headers::CAUSATION, cause);
+    envelope.headers.set(headers::CONVERSATION, cause);
     PendingRow {
         id: id(text),
         kind: PendingKind::Message,
         owner: None,
         name: String::new(),
-        envelope: message_with(text, headers::CAUSATION, cause),
+        envelope,
         to: Destination::Queue(sales()),
         due: None,
         attention: START,

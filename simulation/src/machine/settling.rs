@@ -35,7 +35,9 @@ impl Machine<'_> {
                 stop.send(()).unwrap_or_default();
                 let text = String::from("it is asked to stop: the newest version is deployed");
                 let now = self.hub.clock.now();
-                self.hub.world().note(now, at, What::World(text));
+                let mut state = self.hub.world();
+                state.note(now, at, What::World(text));
+                state.note(now, at, What::Disturbed { until: now });
             }
         }
     }
@@ -69,9 +71,15 @@ impl Machine<'_> {
         for envelope in &failed {
             let Some(queue) = source(envelope) else { continue };
             self.replayed.insert(envelope.id.clone());
-            state.broker.put(&queue, Arc::new(replay(envelope)), now);
-            let text = format!("an operator replays {}", envelope.id);
-            state.note(now, 0, What::World(text));
+            let again = Arc::new(replay(envelope));
+            state.broker.put(&queue, Arc::clone(&again), now);
+            state.plan(now);
+            let replayed = What::Replayed {
+                queue,
+                envelope: again,
+            };
+            state.note(now, 0, replayed);
+            state.note(now, 0, What::Disturbed { until: now });
         }
         !failed.is_empty()
     }
