@@ -2,7 +2,8 @@
 # A private emulator of SQS and SNS for tests: on loopback, on a port of its own, with every file in one folder.
 #
 # It is MiniStack, a Python program, in an environment of its own: nothing is installed on the machine. What it keeps is
-# gone when it ends.
+# gone when it ends. A second opinion is fauxqs, a program for Node; it could keep its messages even when it is killed, but loses
+# those that are released then, so that it keeps nothing here either.
 
 set -euo pipefail
 
@@ -21,6 +22,8 @@ usage: LONGHAUL_EMULATORS=FOLDER scripts/sqs.sh COMMAND [NAME]
 NAME is letters, digits and '-'. LONGHAUL_EMULATORS is the folder that holds all state of all emulators in it.
 
 Environment:
+  LONGHAUL_EMULATOR
+                  for `start`: ministack (if unset), or fauxqs, which needs npm
   LONGHAUL_TOOLS  where the emulator is installed; `tools` in CARGO_TARGET_DIR, or in `target`, if unset
   LONGHAUL_EMULATOR_CLOCK=SPEC
                   for `start`: run on a fake clock (Debian packages faketime and libfaketime), '+0x60' for sixty times the
@@ -30,9 +33,11 @@ USAGE
 
 # One version, so that everybody's tests see the same answers.
 readonly version=1.5.33
+readonly fauxqs_version=2.4.1 node_version=22.23.3
 # Below 32768, where the kernel starts to hand out ports to clients.
 readonly first_port=20000 last_port=32000
 readonly boot_seconds=30 stop_seconds=10
+kind=${LONGHAUL_EMULATOR:-ministack} health=/_localstack/health
 
 fail() {
     printf 'sqs.sh: %s\n' "$*" >&2
@@ -83,7 +88,7 @@ answers() { # PORT
     local line
     {
         exec 3<>"/dev/tcp/127.0.0.1/$1" &&
-            printf 'GET /_localstack/health HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 &&
+            printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$health" >&3 &&
             read -r -t 5 line <&3
     } 2>/dev/null || return 1
     exec 3>&-
@@ -110,6 +115,47 @@ ensure_installed() {
     ) 9>"$tools/ministack.lock"
 }
 
+# With a Node of its own, since Debian's is too old for it.
+ensure_fauxqs() {
+    local tools=${LONGHAUL_TOOLS:-${CARGO_TARGET_DIR:-target}/tools}
+    mkdir -p "$tools"
+    tools=$(cd "$tools" && pwd)
+    place=$tools/fauxqs-$fauxqs_version
+    (
+        flock 9
+        [[ ! -e $place/installed ]] || exit 0
+        command -v npm >/dev/null || fail "npm is not to be found: install it (Debian: npm)"
+        rm -rf "$place"
+        mkdir -p "$place"
+        (cd "$place" && npm install --silent --no-audit --no-fund "node@$node_version" "fauxqs@$fauxqs_version") >&2 ||
+            fail "fauxqs $fauxqs_version can't be installed from npm"
+        # It would listen on all interfaces.
+        cat >"$place/loopback.mjs" <<'LOOPBACK'
+import net from 'node:net';
+const listen = net.Server.prototype.listen;
+net.Server.prototype.listen = function (options, ...rest) {
+  const isPort = options && typeof options === 'object' && 'port' in options;
+  return listen.call(this, isPort ? { ...options, host: '127.0.0.1' } : options, ...rest);
+};
+LOOPBACK
+        touch "$place/installed"
+    ) 9>"$tools/fauxqs.lock"
+}
+
+# What runs, with its environment; it listens on the port.
+command_line() { # PORT
+    case $kind in
+    ministack)
+        line=(GATEWAY_PORT="$1" BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 SERVICES=sqs,sns,s3 LOG_LEVEL=WARNING
+            STATE_DIR="$home/state" S3_DATA_DIR="$home/s3" setsid "$place/bin/ministack")
+        ;;
+    fauxqs)
+        line=(FAUXQS_PORT="$1" FAUXQS_HOST=localhost FAUXQS_PERSISTENCE=false FAUXQS_LOGGER=false setsid "$place/node_modules/.bin/node" --import "$place/loopback.mjs"
+            "$place/node_modules/fauxqs/dist/server.js")
+        ;;
+    esac
+}
+
 fake_clock() {
     local library
     clock=()
@@ -125,16 +171,22 @@ start() {
         url
         return
     fi
-    ensure_installed
+    case $kind in
+    ministack) ensure_installed ;;
+    fauxqs)
+        ensure_fauxqs
+        health=/health
+        ;;
+    *) fail "unknown emulator: $kind (see --help)" ;;
+    esac
     mkdir -p "$home/state" "$home/s3" "$home/tmp"
-    local port deadline clock
+    local port deadline clock line
     fake_clock
     for _ in {1..5}; do
         port=$(pick_port)
-        env -i PATH="$PATH" HOME="$home" LANG=C.UTF-8 TMPDIR="$home/tmp" \
-            GATEWAY_PORT="$port" BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 SERVICES=sqs,sns,s3 LOG_LEVEL=WARNING \
-            STATE_DIR="$home/state" S3_DATA_DIR="$home/s3" "${clock[@]}" \
-            setsid "$place/bin/ministack" >"$home/log" 2>&1 </dev/null &
+        command_line "$port"
+        env -i PATH="$PATH" HOME="$home" LANG=C.UTF-8 TMPDIR="$home/tmp" "${clock[@]}" "${line[@]}" \
+            >"$home/log" 2>&1 </dev/null &
         record_process "$home/emulator.pid" $! || continue
         deadline=$((SECONDS + boot_seconds))
         while live_pid "$home/emulator.pid" >/dev/null && ((SECONDS < deadline)); do

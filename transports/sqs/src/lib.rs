@@ -67,7 +67,7 @@
 //!
 //! # Where the emulator differs
 //!
-//! The tests run on MiniStack 1.5.33. Seen there, against AWS's documentation:
+//! The tests run on MiniStack 1.5.33, and pass on fauxqs 2.4.1 as well. Seen on the former, against AWS's documentation:
 //!
 //! | MiniStack | AWS |
 //! |---|---|
