@@ -44,6 +44,8 @@ pub const FIRST_FAILURE: &str = "longhaul.first-failure";
 pub const PUT_OFF: &str = "longhaul.put-off";
 /// How many of the copies before this one were made because a breaker or a limit held it up, and not because it failed.
 pub const DEFERRED: &str = "longhaul.deferred";
+/// What a message is kept in order by, behind one that failed: set by a pipeline step, on the way out or in.
+pub const ORDERING_KEY: &str = "longhaul.ordering-key";
 /// The id of the pending row that an alarm belongs to.
 pub const TIMEOUT_ID: &str = "longhaul.timeout-id";
 /// The token that the row must still have.

@@ -50,6 +50,8 @@ pub enum Reason {
     KilledProcess,
     /// Stored state can't be read by this version of the code.
     UnreadableState,
+    /// Too many messages of its instance wait behind one that failed.
+    Quarantined,
     /// What the handler sent can't be sent: no route, too large, refused.
     Unsendable,
 }
@@ -79,6 +81,7 @@ impl Reason {
             Self::HandlerPanicked => "handler-panicked",
             Self::KilledProcess => "killed-process",
             Self::UnreadableState => "unreadable-state",
+            Self::Quarantined => "quarantined",
             Self::Unsendable => "unsendable",
         }
     }

@@ -31,6 +31,12 @@ pub trait StatefulHandler: Send + Sync + 'static {
     /// Nothing of the message is committed, and recoverability decides.
     fn handle(&self, received: &Received, work: Work<'_>) -> HandlerResult<Effects>;
 
+    /// Whether messages for one of its records keep their order behind one that went to the error queue: they wait, set
+    /// aside in the store, until that one is replayed or let go.
+    fn keeps_order(&self) -> bool {
+        false
+    }
+
     /// What is wrong with its definition, each with the line that mends it; reported when the endpoint is built.
     fn faults(&self) -> Vec<String> {
         Vec::new()

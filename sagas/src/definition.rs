@@ -73,6 +73,7 @@ pub struct Definition<S: Saga> {
     /// The most events of an instance that are kept.
     pub(crate) history: usize,
     pub(crate) evolution: Evolution,
+    pub(crate) keeps_order: bool,
     faults: Vec<String>,
 }
 
@@ -87,6 +88,7 @@ impl<S: Saga> Definition<S> {
             policy: CompensationPolicy::default(),
             history: DEFAULT_EVENTS,
             evolution: Evolution::default(),
+            keeps_order: false,
             faults: Vec::new(),
         };
         S::define(&mut definition);
@@ -188,6 +190,12 @@ impl<S: Saga> Definition<S> {
             ));
         }
         self.history = events.min(MOST_EVENTS);
+    }
+
+    /// When a message for an instance goes to the error queue, later ones for that instance wait behind it, in order, and
+    /// timeouts with them; those for other instances go on. A replay lets them follow.
+    pub const fn keep_order(&mut self) {
+        self.keeps_order = true;
     }
 
     /// Turns state of version `from` into state of the version after it.

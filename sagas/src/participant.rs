@@ -325,6 +325,10 @@ impl<S: Saga> StatefulHandler for SagaParticipant<S> {
         }
     }
 
+    fn keeps_order(&self) -> bool {
+        self.definition.keeps_order
+    }
+
     fn faults(&self) -> Vec<String> {
         self.definition.faults()
     }

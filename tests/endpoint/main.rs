@@ -12,6 +12,7 @@ mod limits;
 mod lines;
 mod outage;
 mod outbox;
+mod quarantine;
 mod races;
 mod reading;
 mod retries;

@@ -76,7 +76,7 @@ fn run(is_poison: impl Fn(usize) -> bool, policy: RetryPolicy) -> Run {
     let doer = world.start(builder());
     let done = || {
         let stats = doer.monitor.stats();
-        stats.handled as usize == COUNT - poison && world.browse("error").len() == poison
+        stats.handled == (COUNT - poison) as u64 && world.browse("error").len() == poison
     };
     world.until("all", done);
     let attempts = steady.attempts.lock().expect("not poisoned").clone();
@@ -194,7 +194,7 @@ fn when_a_destination_is_down_for_ten_minutes_under_load_nothing_is_lost_to_it_a
         world.inject("doer", ask(format!("m-{n}"), "money").into());
         world.pass(EVERY);
     }
-    world.until("all", || doer.monitor.stats().handled as usize == COUNT);
+    world.until("all", || doer.monitor.stats().handled == COUNT as u64);
     let drained = world.clock.now().since(bank.begin);
     let calls = bank.calls.lock().expect("not poisoned").clone();
     let failed: Vec<Duration> = calls

@@ -11,6 +11,7 @@ use crate::endpoint::gates::{Admitted, Answer, Waited};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::pass;
 use crate::endpoint::process::{Ending, duplicate, stuck};
+use crate::endpoint::quarantine::Quarantine;
 use crate::endpoint::shared::Shared;
 use crate::headers;
 use crate::recoverability::fraction;
@@ -57,15 +58,16 @@ async fn defer(shared: &Shared, ready: &Ready<'_>) -> Ending {
         return failing::send_later(shared, &original, &known, delay).await;
     };
     pass!(shared, Before Load);
-    let found = look_up(shared, store, &original).await;
+    let found = look_up(shared, store, &original, Vec::new()).await;
     pass!(shared, After Load);
     let inbox = match found {
-        Ok((inbox, _)) => inbox,
+        Ok((inbox, _, _)) => inbox,
         Err(error) => return stuck(shared, original.id(), &error),
     };
     match gate(shared, &original, inbox) {
         Gate::Duplicate => duplicate(shared, original.id()),
-        Gate::Killer(known) => give_up(shared, &original, &known, &killed()).await,
+        // Not a killer as long as it has not run once more.
+        Gate::Killer(known) => give_up(shared, &original, &known, &killed(), &Quarantine::default()).await,
         Gate::Open(known) => {
             shared.counters.deferred.one();
             tracing::debug!(id = %original.id(), ?delay, "put off: what it needs is not to be had");

@@ -1,9 +1,11 @@
 //! A message that came in: read, matched with who takes it, and in line for its keys.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::endpoint::failing::guarded;
 use crate::endpoint::locks::{LockKey, Ticket};
+use crate::endpoint::quarantine;
 use crate::endpoint::registry::Takers;
 use crate::endpoint::shared::Shared;
 use crate::envelope::{self, Envelope, Incoming, Intent};
@@ -62,6 +64,8 @@ pub(crate) struct Ready<'a> {
     pub(crate) takers: &'a Takers,
     /// Sorted, each once.
     pub(crate) keys: Vec<RecordKey>,
+    /// The records of what it is kept in order by.
+    pub(crate) order: BTreeMap<RecordKey, String>,
     /// Per stateful participant, where its keys stand in `keys`.
     pub(crate) places: Vec<Vec<usize>>,
     pub(crate) ticket: Ticket,
@@ -161,12 +165,15 @@ pub(crate) fn read<'a>(
             return Err(reject(came, error, true));
         }
     };
-    let ticket = shared.locks.reserve(locks(&keys, &received.envelope));
+    let order = order(shared, takers, &received, &keys, &places);
+    let locked: Vec<RecordKey> = keys.iter().chain(order.keys()).cloned().collect();
+    let ticket = shared.locks.reserve(locks(&locked, &received.envelope));
     Ok(Ready {
         received,
         before_steps,
         takers,
         keys,
+        order,
         places,
         ticket,
         alone,
@@ -265,6 +272,24 @@ fn keys(
         .map(|wanted| wanted.iter().filter_map(place).collect())
         .collect();
     Ok((keys, places))
+}
+
+/// What it is kept in order by, behind a message that failed.
+fn order(
+    shared: &Shared,
+    takers: &Takers,
+    received: &Received,
+    keys: &[RecordKey],
+    places: &[Vec<usize>],
+) -> BTreeMap<RecordKey, String> {
+    let has_key = received.envelope.headers.get(headers::ORDERING_KEY).is_some();
+    let keeps = |participant: &Arc<dyn StatefulHandler>| participant.keeps_order();
+    if shared.store.is_none() || !(has_key || takers.stateful.iter().any(keeps)) {
+        return BTreeMap::new();
+    }
+    let kept = takers.stateful.iter().zip(places).filter(|(one, _)| keeps(one));
+    let places = kept.flat_map(|(_, places)| places);
+    quarantine::keys(&received.envelope, places.filter_map(|place| keys.get(*place)))
 }
 
 /// As much of an unreadable message as an envelope holds; the transport's own properties keep the rest.

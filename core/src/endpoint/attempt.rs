@@ -15,6 +15,7 @@ use crate::endpoint::gates::Admitted;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Progress;
+use crate::endpoint::quarantine::Quarantine;
 use crate::endpoint::shared::Shared;
 use crate::handler::{HandlerError, HandlerResult, Received};
 use crate::outbound::Outbound;
@@ -38,16 +39,24 @@ pub(crate) enum Attempt {
     Absent,
 }
 
+/// A message with what is stored of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case<'a> {
+    pub(crate) loaded: &'a Loaded,
+    pub(crate) known: &'a Known,
+    pub(crate) quarantine: &'a Quarantine,
+}
+
 /// Tries once to handle the message; what its handlers have returned already is not run again.
 pub(crate) async fn attempt(
     shared: &Arc<Shared>,
     store: &dyn Store,
     ready: &Ready<'_>,
-    loaded: &Loaded,
-    known: &Known,
+    case: Case<'_>,
     progress: &mut Progress,
     admitted: &mut Admitted<'_>,
 ) -> Attempt {
+    let Case { loaded, known, .. } = case;
     let received = Arc::new(Received {
         attempt: known.and_failed(progress.failed).attempts.saturating_add(1),
         last_chance: known.put_off >= shared.settings.not_yet_rounds,
@@ -84,12 +93,32 @@ pub(crate) async fn attempt(
             token: row.token,
         });
     }
-    let entries = compose::entries(shared, received.now, &mut rows);
+    // What waits behind it in order is sent on its way in the same commit.
+    match case.quarantine.leave(shared, store, &ready.original()).await {
+        Ok(advance) => {
+            rows.extend(advance.rows);
+            work.records.extend(advance.records);
+        }
+        Err(error) => return Attempt::Stuck(error),
+    }
+    commit_and_send(shared, store, ready, received.now, work, rows).await
+}
+
+/// Commits what came of an attempt, with what is to be sent, and sends that.
+async fn commit_and_send(
+    shared: &Shared,
+    store: &dyn Store,
+    ready: &Ready<'_>,
+    now: Timestamp,
+    mut work: UnitOfWork,
+    mut rows: Vec<PendingRow>,
+) -> Attempt {
+    let entries = compose::entries(shared, now, &mut rows);
     let durable = shared.is_durable();
     let waits = if durable {
         Vec::new()
     } else {
-        within_reach(shared, received.now, &rows)
+        within_reach(shared, now, &rows)
     };
     // Before the commit: cut short in the middle of it, nobody is left to say so.
     shared.unsent.add(ready.id(), waits.iter().map(|row| &row.id));

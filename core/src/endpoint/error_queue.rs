@@ -6,18 +6,21 @@ use crate::endpoint::failing::confirmed;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Ending;
+use crate::endpoint::quarantine::Quarantine;
 use crate::endpoint::shared::Shared;
 use crate::handler::{ErrorClass, HandlerError};
 use crate::headers;
 use crate::store::{InboxChange, InboxState, PendingChange, UnitOfWork};
 use crate::transport::{Destination, Dispatch};
 
-/// Moves a message to the error queue, confirmed; then notes it, so that a redelivered original is a duplicate.
+/// Moves a message to the error queue, confirmed; then notes it, so that a redelivered original is a duplicate, and so that
+/// later ones wait behind it that are kept in order.
 pub(crate) async fn give_up(
     shared: &Shared,
     original: &Original<'_>,
     known: &Known,
     error: &HandlerError,
+    quarantine: &Quarantine,
 ) -> Ending {
     let known = Known {
         attempts: known.attempts.max(1),
@@ -29,7 +32,10 @@ pub(crate) async fn give_up(
     let Some(store) = shared.store.as_deref() else {
         return Ending::Settled;
     };
-    let mut work = UnitOfWork::default();
+    let mut work = UnitOfWork {
+        records: quarantine.enter(original, None),
+        ..UnitOfWork::default()
+    };
     work.inbox.push(InboxChange {
         id: original.id().clone(),
         expected: known.state,

@@ -12,6 +12,7 @@ use crate::endpoint::error_queue;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Ending;
+use crate::endpoint::quarantine::Quarantine;
 use crate::endpoint::shared::Shared;
 use crate::envelope::Envelope;
 use crate::handler::{ErrorClass, HandlerError, HandlerResult};
@@ -20,7 +21,7 @@ use crate::ids::derived_message_id;
 use crate::reason::Reason;
 use crate::recoverability::{Decision, Failure, Outcome};
 use crate::store::{
-    InboxChange, InboxState, Loaded, PendingChange, PendingKind, PendingRow, Store, UnitOfWork,
+    InboxChange, InboxState, Loaded, PendingChange, PendingKind, PendingRow, Store, StoreError, UnitOfWork,
 };
 use crate::transport::{Destination, Dispatch};
 
@@ -89,6 +90,7 @@ pub(crate) async fn fail(
     known: &Known,
     immediate: u32,
     error: &HandlerError,
+    quarantine: &Quarantine,
 ) -> Option<Ending> {
     // Without a store there is nothing but what the message says, and that begins with a failure.
     let known = if shared.store.is_some() {
@@ -114,8 +116,8 @@ pub(crate) async fn fail(
             };
             send_later(shared, original, &known, delay).await
         }
-        (Decision::ErrorQueue, _) => error_queue::give_up(shared, original, &known, error).await,
-        (Decision::Discard, store) => discard(shared, store, original, &known, error).await,
+        (Decision::ErrorQueue, _) => error_queue::give_up(shared, original, &known, error, quarantine).await,
+        (Decision::Discard, store) => discard(shared, store, original, &known, error, quarantine).await,
     })
 }
 
@@ -173,14 +175,16 @@ async fn discard(
     original: &Original<'_>,
     known: &Known,
     error: &HandlerError,
+    quarantine: &Quarantine,
 ) -> Ending {
     let (id, message) = (original.id(), original.type_name);
-    let work = UnitOfWork {
+    let now = shared.clock.now();
+    let mut work = UnitOfWork {
         inbox: vec![InboxChange {
             id: id.clone(),
             expected: known.state,
             next: Some(InboxState::Done),
-            at: shared.clock.now(),
+            at: now,
         }],
         pending: original
             .row
@@ -191,10 +195,15 @@ async fn discard(
         ..UnitOfWork::default()
     };
     pass!(shared, Before NoteFailed);
-    let noted = match store {
-        Some(store) => shared.commit(store, work).await,
-        None => Ok(()),
+    let noted = async {
+        let Some(store) = store else { return Ok(()) };
+        let advance = quarantine.leave(shared, store, original).await?;
+        let entries = advance.join(shared, now, &mut work);
+        shared.commit(store, work).await?;
+        shared.queue.push(entries);
+        Ok::<(), StoreError>(())
     };
+    let noted = noted.await;
     pass!(shared, After NoteFailed);
     if let Err(error) = noted {
         tracing::warn!(%id, %error, "could not note that a message is discarded; it is given back");
@@ -212,6 +221,7 @@ pub(crate) async fn put_off(
     store: &dyn Store,
     original: &Original<'_>,
     known: &Known,
+    quarantine: &Quarantine,
 ) -> Ending {
     if known.put_off >= shared.settings.not_yet_rounds {
         let text = format!(
@@ -219,7 +229,7 @@ pub(crate) async fn put_off(
             original.type_name
         );
         let error = HandlerError::permanent(text).with_reason(Reason::NotFound);
-        return error_queue::give_up(shared, original, known, &error).await;
+        return error_queue::give_up(shared, original, known, &error, quarantine).await;
     }
     shared.counters.put_off.one();
     let delay = shared
@@ -254,11 +264,7 @@ pub(crate) async fn schedule(
             since: now,
         }
     } else {
-        InboxState::Scheduled {
-            generation: known.generation,
-            attempts: known.attempts,
-            since: known.since.unwrap_or(now),
-        }
+        known.scheduled(now)
     };
     let mut row = [copy(shared, original.envelope, now, delay, &known)];
     let entries = compose::entries(shared, now, &mut row);
@@ -288,7 +294,13 @@ pub(crate) async fn schedule(
 }
 
 /// The same message again, later, as the generation that is known.
-fn copy(shared: &Shared, envelope: &Envelope, now: Timestamp, delay: Duration, known: &Known) -> PendingRow {
+pub(crate) fn copy(
+    shared: &Shared,
+    envelope: &Envelope,
+    now: Timestamp,
+    delay: Duration,
+    known: &Known,
+) -> PendingRow {
     let mut envelope = envelope.clone();
     for (name, count) in [
         (headers::GENERATION, known.generation),

@@ -12,8 +12,8 @@ use crate::headers;
 use crate::ids::MessageId;
 use crate::reason::Reason;
 use crate::store::{
-    InboxChange, InboxState, LoadRequest, Loaded, PendingChange, PendingRow, Store, StoreError,
-    StoreErrorKind, UnitOfWork,
+    InboxChange, InboxState, LoadRequest, Loaded, PendingChange, PendingRow, Record, RecordKey, Store,
+    StoreError, StoreErrorKind, UnitOfWork,
 };
 
 /// What the inbox says about a message that came in.
@@ -66,15 +66,17 @@ pub(crate) fn gate(shared: &Shared, original: &Original<'_>, inbox: Option<Inbox
     }
 }
 
-/// What the inbox says, and the row of an alarm where it is still there, for a message of which no more can be loaded.
+/// What the inbox says, the row of an alarm where it is still there, and these records, for a message of which no more can be
+/// loaded.
 pub(crate) async fn look_up(
     shared: &Shared,
     store: &dyn Store,
     original: &Original<'_>,
-) -> Result<(Option<InboxState>, Option<MessageId>), StoreError> {
+    records: Vec<RecordKey>,
+) -> Result<(Option<InboxState>, Option<MessageId>, Vec<Option<Record>>), StoreError> {
     let mut request = LoadRequest {
         inbox: original.id().clone(),
-        records: Vec::new(),
+        records,
         pending: original.row.clone(),
         now: shared.clock.now(),
     };
@@ -86,7 +88,7 @@ pub(crate) async fn look_up(
     }
     let loaded = loaded?;
     let row = loaded.pending.filter(|row| Some(row.token) == original.token());
-    Ok((loaded.inbox, row.map(|row| row.id)))
+    Ok((loaded.inbox, row.map(|row| row.id), loaded.records))
 }
 
 /// An alarm whose row is gone, moved or parked is stale; one that comes early leaves its row to the relay.

@@ -37,6 +37,15 @@ impl Known {
         }
     }
 
+    /// What the inbox says when another attempt is on its way.
+    pub(crate) fn scheduled(&self, now: Timestamp) -> InboxState {
+        InboxState::Scheduled {
+            generation: self.generation,
+            attempts: self.attempts,
+            since: self.since.unwrap_or(now),
+        }
+    }
+
     /// As it is seen by a failure: what was only put off has not failed yet, however long ago that began.
     pub(crate) fn of_failure(self) -> Self {
         Self {

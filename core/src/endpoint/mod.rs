@@ -21,6 +21,7 @@ mod marks;
 mod preparing;
 mod probing;
 mod process;
+mod quarantine;
 mod registry;
 mod rehearsal;
 mod rejecting;
@@ -41,6 +42,7 @@ use tokio::sync::watch;
 
 pub use builder::EndpointBuilder;
 pub use gates::Breakers;
+pub use quarantine::Waiting;
 pub use rehearsal::{Consequences, Rehearsal, Rehearsed, RehearsedChange, RehearsedSend, Verdict};
 pub use session::{Batch, Session};
 pub use settings::Settings;

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::endpoint::admission::{Admission, admit};
 use crate::endpoint::arrival::{self, Arrival, Ready, Rejected};
-use crate::endpoint::attempt::{Attempt, attempt};
+use crate::endpoint::attempt::{Attempt, Case, attempt};
 use crate::endpoint::begun::{mark_started, unmark};
 use crate::endpoint::error_queue::give_up;
 use crate::endpoint::failing;
 use crate::endpoint::gate::{Gate, alarm_that_does_not_count, gate, killed, look_up};
 use crate::endpoint::gates::Admitted;
+use crate::endpoint::known::Known;
 use crate::endpoint::probing::{mutated, pass};
+use crate::endpoint::quarantine::{Quarantine, drop_out, set_aside};
 use crate::endpoint::rejecting::reject;
 use crate::endpoint::settings::{CONFLICTS, RELEASE};
 use crate::endpoint::shared::Shared;
@@ -180,7 +182,7 @@ async fn one_attempt(
     admitted: &mut Admitted<'_>,
 ) -> Option<Ending> {
     let original = ready.original();
-    let loaded = match load(shared, store, ready).await {
+    let (loaded, quarantine) = match load(shared, store, ready).await {
         Ok(loaded) => loaded,
         Err(error) => {
             if !matches!(error.kind(), StoreErrorKind::Unreadable | StoreErrorKind::Refused) {
@@ -196,15 +198,12 @@ async fn one_attempt(
             known
         }
         Gate::Duplicate => return Some(duplicate(shared, ready.id())),
-        Gate::Killer(known) => return Some(give_up(shared, &original, &known, &killed()).await),
+        Gate::Killer(known) => {
+            return Some(give_up(shared, &original, &known, &killed(), &quarantine).await);
+        }
     };
-    if ready.is_alarm()
-        && let Some(ending) = alarm_that_does_not_count(shared, store, ready, &loaded).await
-    {
+    if let Some(ending) = not_its_turn(shared, store, ready, &known, &loaded, &quarantine).await {
         return Some(ending);
-    }
-    if let Some(error) = failing::too_old(shared, ready, &loaded) {
-        return Some(give_up(shared, &original, &known, &error).await);
     }
     if ready.alone
         && !shared.begun.is_ours(ready.id(), known.state)
@@ -212,7 +211,12 @@ async fn one_attempt(
     {
         return Some(stuck(shared, ready.id(), &error));
     }
-    match attempt(shared, store, ready, &loaded, &known, progress, admitted).await {
+    let case = Case {
+        loaded: &loaded,
+        known: &known,
+        quarantine: &quarantine,
+    };
+    match attempt(shared, store, ready, case, progress, admitted).await {
         Attempt::Committed => {
             admitted.ended(Outcome::Succeeded);
             shared.begun.forget(ready.id());
@@ -231,7 +235,7 @@ async fn one_attempt(
             admitted.ended(Outcome::Failed { is_news: true });
             Some(stuck(shared, ready.id(), &error))
         }
-        Attempt::Absent => Some(failing::put_off(shared, store, &original, &known).await),
+        Attempt::Absent => Some(failing::put_off(shared, store, &original, &known, &quarantine).await),
         Attempt::Failed(error) => {
             let error = shared.settings.rules.classified(error);
             admitted.ended(failing::outcome(
@@ -240,9 +244,36 @@ async fn one_attempt(
             ));
             progress.failed += 1;
             progress.kept.clear();
-            failing::fail(shared, &original, &known, progress.failed, &error).await
+            failing::fail(shared, &original, &known, progress.failed, &error, &quarantine).await
         }
     }
+}
+
+/// An alarm that does not count, a message that waits in order behind another, and one that is too old are not handled.
+async fn not_its_turn(
+    shared: &Arc<Shared>,
+    store: &dyn Store,
+    ready: &Ready<'_>,
+    known: &Known,
+    loaded: &Loaded,
+    quarantine: &Quarantine,
+) -> Option<Ending> {
+    let original = ready.original();
+    if ready.is_alarm()
+        && let Some(ending) = alarm_that_does_not_count(shared, store, ready, loaded).await
+    {
+        return Some(match ending {
+            Ending::Settled => drop_out(shared, store, &original, quarantine).await,
+            Ending::GiveBack => ending,
+        });
+    }
+    if let Some(first) = quarantine.blocked_by(&original) {
+        return Some(set_aside(shared, store, &original, known, quarantine, first).await);
+    }
+    if let Some(error) = failing::too_old(shared, ready, loaded) {
+        return Some(give_up(shared, &original, known, &error, quarantine).await);
+    }
+    None
 }
 
 /// The message was handled, or another copy counts.
@@ -271,20 +302,28 @@ async fn not_loaded(shared: &Shared, store: &dyn Store, ready: &Ready<'_>, error
     };
     let original = ready.original();
     pass!(shared, Before Load);
-    let found = look_up(shared, store, &original).await;
+    let order = ready.order.keys().cloned().collect();
+    let found = look_up(shared, store, &original, order).await;
     pass!(shared, After Load);
-    let (inbox, row) = match found {
+    let (inbox, row, records) = match found {
         Ok(found) => found,
+        Err(error) => return stuck(shared, ready.id(), &error),
+    };
+    let quarantine = match Quarantine::read(&ready.order, records) {
+        Ok(quarantine) => quarantine,
         Err(error) => return stuck(shared, ready.id(), &error),
     };
     let original = original.with_row(row);
     match gate(shared, &original, inbox) {
         Gate::Duplicate => duplicate(shared, ready.id()),
         Gate::Open(known) => {
+            if let Some(first) = quarantine.blocked_by(&original) {
+                return set_aside(shared, store, &original, &known, &quarantine, first).await;
+            }
             let error = HandlerError::permanent(error).with_reason(reason);
-            give_up(shared, &original, &known.and_failed(1), &error).await
+            give_up(shared, &original, &known.and_failed(1), &error, &quarantine).await
         }
-        Gate::Killer(known) => give_up(shared, &original, &known, &killed()).await,
+        Gate::Killer(known) => give_up(shared, &original, &known, &killed(), &quarantine).await,
     }
 }
 
@@ -295,15 +334,24 @@ pub(crate) fn stuck(shared: &Shared, id: &MessageId, error: &StoreError) -> Endi
     Ending::GiveBack
 }
 
-async fn load(shared: &Shared, store: &dyn Store, ready: &Ready<'_>) -> Result<Loaded, StoreError> {
+/// Loads what handling needs, and what the message may have to wait behind.
+async fn load(
+    shared: &Shared,
+    store: &dyn Store,
+    ready: &Ready<'_>,
+) -> Result<(Loaded, Quarantine), StoreError> {
     let request = LoadRequest {
         inbox: ready.id().clone(),
-        records: ready.keys.clone(),
+        records: ready.keys.iter().chain(ready.order.keys()).cloned().collect(),
         pending: ready.row(),
         now: shared.clock.now(),
     };
     pass!(shared, Before Load);
     let loaded = shared.load(store, &request).await;
     pass!(shared, After Load);
-    loaded
+    let mut loaded = loaded?;
+    let order = loaded
+        .records
+        .split_off(ready.keys.len().min(loaded.records.len()));
+    Ok((loaded, Quarantine::read(&ready.order, order)?))
 }

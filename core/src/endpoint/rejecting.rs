@@ -7,15 +7,18 @@ use crate::endpoint::gate::{Gate, gate, killed, look_up};
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::pass;
 use crate::endpoint::process::{Ending, duplicate, stuck};
+use crate::endpoint::quarantine::Quarantine;
 use crate::endpoint::shared::Shared;
 use crate::handler::ErrorClass;
 
 /// Does what follows from a failure to read a message, the `failed`th in a row; `None`: read it again, now.
 pub(crate) async fn reject(shared: &Shared, rejected: &Rejected, failed: u32) -> Option<Ending> {
     let (original, error) = (rejected.original(), &rejected.error);
+    // What can't be read does not say what it is kept in order by.
+    let nothing = Quarantine::default();
     let Some(store) = shared.store.as_deref() else {
         let known = Known::storeless(original.envelope);
-        return failing::fail(shared, &original, &known, failed, error).await;
+        return failing::fail(shared, &original, &known, failed, error, &nothing).await;
     };
     let Some(ticket) = &rejected.ticket else {
         shared.counters.failures.one();
@@ -23,10 +26,10 @@ pub(crate) async fn reject(shared: &Shared, rejected: &Rejected, failed: u32) ->
     };
     ticket.ready().await;
     pass!(shared, Before LookUpRejected);
-    let found = look_up(shared, store, &original).await;
+    let found = look_up(shared, store, &original, Vec::new()).await;
     pass!(shared, After LookUpRejected);
     let (inbox, row) = match found {
-        Ok(found) => found,
+        Ok((inbox, row, _)) => (inbox, row),
         Err(error) => return Some(stuck(shared, original.id(), &error)),
     };
     let original = original.with_row(row);
@@ -34,12 +37,12 @@ pub(crate) async fn reject(shared: &Shared, rejected: &Rejected, failed: u32) ->
         Gate::Open(known) => known,
         // Also a copy of something handled long ago, damaged on the way.
         Gate::Duplicate => return Some(duplicate(shared, original.id())),
-        Gate::Killer(known) => return Some(give_up(shared, &original, &known, &killed()).await),
+        Gate::Killer(known) => return Some(give_up(shared, &original, &known, &killed(), &nothing).await),
     };
     if known.state.is_none() && original.row.is_none() && error.class() == ErrorClass::Unreadable {
         // Of what nobody knows or can read, the inbox keeps nothing, however much of it is sent.
         shared.counters.failures.one();
         return Some(to_error_queue(shared, &original, &known.and_failed(1), error).await);
     }
-    failing::fail(shared, &original, &known, failed, error).await
+    failing::fail(shared, &original, &known, failed, error, &nothing).await
 }

@@ -22,7 +22,7 @@ use crate::transport::Dispatch;
 /// once `commit` returns they will arrive, whatever crashes. Without a store, `commit` returns when the broker has them.
 #[derive(Debug, Clone)]
 pub struct Session {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Session {

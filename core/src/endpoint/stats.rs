@@ -151,6 +151,8 @@ counters! {
     deferred,
     /// Times that a circuit breaker opened.
     breaker_openings,
+    /// Messages set aside to wait in order behind one that failed.
+    set_aside,
     /// Messages moved to the error queue.
     moved_to_errors,
     /// Failed messages that were forgotten, because a rule says so.

@@ -12,6 +12,7 @@ use crate::endpoint::gates::Admitted;
 use crate::endpoint::known::Known;
 use crate::endpoint::probing::pass;
 use crate::endpoint::process::{Ending, Progress};
+use crate::endpoint::quarantine::Quarantine;
 use crate::endpoint::shared::Shared;
 use crate::handler::{HandlerError, HandlerResult, Received};
 use crate::reason::Reason;
@@ -26,13 +27,14 @@ pub(crate) async fn storeless(
     admitted: &mut Admitted<'_>,
 ) -> Option<Ending> {
     let original = ready.original();
+    // There is nowhere to wait in order.
+    let nothing = Quarantine::default();
     if ready.alone {
         // There is nowhere to mark that it was begun, so the broker's count alone decides.
         let text = "handle the message: the broker delivered it too often; it may end the process each time";
         let error = HandlerError::permanent(text).with_reason(Reason::KilledProcess);
-        return Some(
-            error_queue::give_up(shared, &original, &Known::storeless(original.envelope), &error).await,
-        );
+        let known = Known::storeless(original.envelope);
+        return Some(error_queue::give_up(shared, &original, &known, &error, &nothing).await);
     }
     let mut known = Known::storeless(original.envelope);
     loop {
@@ -54,7 +56,7 @@ pub(crate) async fn storeless(
         known
             .since
             .get_or_insert(*progress.since.get_or_insert(received.now));
-        let ended = failing::fail(shared, &original, &known, progress.failed, &error).await;
+        let ended = failing::fail(shared, &original, &known, progress.failed, &error, &nothing).await;
         if ended.is_some() || !admitted.may_go_on() {
             return ended;
         }

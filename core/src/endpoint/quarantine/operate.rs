@@ -1,0 +1,134 @@
+//! What an operator sees of messages that wait in order, and how those are let pass.
+
+use super::{COLLECTION, Sequence, next};
+use crate::endpoint::compose;
+use crate::endpoint::settings::CONFLICTS;
+use crate::endpoint::{EndpointError, Session};
+use crate::ids::MessageId;
+use crate::store::{PendingChange, Record, Store, StoreError, StoreErrorKind, UnitOfWork};
+
+/// Messages that wait in order behind one that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Names it in [`Session::waiting`].
+    pub id: String,
+    /// What they are about: a record, or the ordering key that a pipeline step has set.
+    pub name: String,
+    /// The one that is in the error queue, or about to be handled again.
+    pub first: MessageId,
+    /// How many wait behind it.
+    pub behind: usize,
+}
+
+impl Session {
+    /// Messages that wait in order behind one that failed: those after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// The store failed, or there is none.
+    pub async fn waiting(&self, after: Option<&str>, limit: usize) -> Result<Vec<Waiting>, EndpointError> {
+        let store = self.store("list what waits in order")?;
+        let records = store.admin().records(COLLECTION, after, limit).await?;
+        let waiting = records.into_iter().filter_map(|record| {
+            let id = record.key.id.to_string();
+            let sequence = Sequence::stored(record).ok()?;
+            Some(Waiting {
+                id,
+                name: sequence.name().to_owned(),
+                first: sequence.first()?.clone(),
+                behind: sequence.len().saturating_sub(1),
+            })
+        });
+        Ok(waiting.collect())
+    }
+
+    /// The message `first` does not come back, because it was discarded from the error queue: those that wait in order
+    /// behind it are handled now. Returns how many sequences go on by that; a message that is first in none changes nothing.
+    ///
+    /// # Errors
+    /// The store failed, or there is none; the outcome may be unknown, and asking again does no harm.
+    pub async fn let_pass(&self, first: &MessageId) -> Result<usize, EndpointError> {
+        const PAGE: usize = 256;
+        let store = self.store("let messages pass that wait in order")?;
+        let (mut passed, mut after) = (0, None);
+        loop {
+            let page = store.admin().records(COLLECTION, after.as_deref(), PAGE).await?;
+            let Some(last) = page.last().map(|record| record.key.id.to_string()) else {
+                return Ok(passed);
+            };
+            for record in page {
+                passed += usize::from(self.pass(store, record, first).await?);
+            }
+            after = Some(last);
+        }
+    }
+
+    async fn pass(
+        &self,
+        store: &dyn Store,
+        record: Record,
+        first: &MessageId,
+    ) -> Result<bool, EndpointError> {
+        let shared = &self.shared;
+        let mut sequence = Sequence::stored(record)?;
+        for _ in 0..CONFLICTS {
+            if sequence.first() != Some(first) {
+                return Ok(false);
+            }
+            let key = sequence.key().clone();
+            sequence.pass_over();
+            let mut rows = Vec::from_iter(next(shared, store, &mut sequence).await?);
+            let entries = compose::entries(shared, shared.clock.now(), &mut rows);
+            let rows = rows.into_iter().map(|row| PendingChange::Add(Box::new(row)));
+            let work = UnitOfWork {
+                records: sequence.change().into_iter().collect(),
+                pending: rows.collect(),
+                ..UnitOfWork::default()
+            };
+            match shared.commit(store, work).await {
+                Ok(()) => {
+                    shared.queue.push(entries);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+                Err(error) => return Err(error.into()),
+            }
+            // Another one joined at the same time.
+            match self.load_sequence(store, &key).await? {
+                Some(again) => sequence = again,
+                None => return Ok(false),
+            }
+        }
+        Err(EndpointError::store(
+            "let messages pass that wait in order: others joined at the same time, again and again; try later",
+        ))
+    }
+
+    async fn load_sequence(
+        &self,
+        store: &dyn Store,
+        key: &crate::store::RecordKey,
+    ) -> Result<Option<Sequence>, StoreError> {
+        let request = crate::store::LoadRequest {
+            inbox: crate::ids::derived_message_id(&[COLLECTION], 0),
+            records: vec![key.clone()],
+            pending: None,
+            now: self.shared.clock.now(),
+        };
+        let loaded = self.shared.load(store, &request).await?;
+        loaded
+            .records
+            .into_iter()
+            .next()
+            .flatten()
+            .map(Sequence::stored)
+            .transpose()
+    }
+
+    fn store(&self, what: &str) -> Result<&dyn Store, EndpointError> {
+        self.shared.store.as_deref().ok_or_else(|| {
+            EndpointError::store(format!(
+                "{what}: this endpoint has no store; give it one with `.persistence(…)`"
+            ))
+        })
+    }
+}
