@@ -173,6 +173,12 @@ pub fn derived_message_id(parts: &[&str], ordinal: u64) -> MessageId {
     MessageId::from(Uuid::new_v5(&NAMESPACE, &name))
 }
 
+/// The id of a failed message that an operator has edited: the same edit, made twice, is the same message.
+#[must_use]
+pub fn edited_message_id(old: &str, body: &[u8]) -> MessageId {
+    derived_message_id(&["edit", old, &String::from_utf8_lossy(body)], 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -101,7 +101,7 @@ pub(crate) async fn attempt(
         }
         Err(error) => return Attempt::Stuck(error),
     }
-    commit_and_send(shared, store, ready, received.now, work, rows).await
+    commit_and_send(shared, store, ready, &received, work, rows).await
 }
 
 /// Commits what came of an attempt, with what is to be sent, and sends that.
@@ -109,16 +109,16 @@ async fn commit_and_send(
     shared: &Shared,
     store: &dyn Store,
     ready: &Ready<'_>,
-    now: Timestamp,
+    received: &Received,
     mut work: UnitOfWork,
     mut rows: Vec<PendingRow>,
 ) -> Attempt {
-    let entries = compose::entries(shared, now, &mut rows);
+    let entries = compose::entries(shared, received.now, &mut rows);
     let durable = shared.is_durable();
     let waits = if durable {
         Vec::new()
     } else {
-        within_reach(shared, now, &rows)
+        within_reach(shared, received.now, &rows)
     };
     // Before the commit: cut short in the middle of it, nobody is left to say so.
     shared.unsent.add(ready.id(), waits.iter().map(|row| &row.id));
@@ -134,7 +134,7 @@ async fn commit_and_send(
     if let Err(error) = committed {
         return not_committed(shared, ready, error);
     }
-    note_handled(shared, &received);
+    note_handled(shared, received);
     if durable {
         pass!(shared, Before Enqueue);
         shared.queue.push(entries);

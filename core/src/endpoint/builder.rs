@@ -300,16 +300,7 @@ impl EndpointBuilder {
             codec.unwrap_or_else(|| Arc::new(JsonCodec::with_max_depth(self.settings.limits.json_depth)));
         let waits = Waits::on(&*self.clock);
         let gates = Arc::new(self.gates());
-        if self.has_adjustable_limits {
-            let control = LimitControl {
-                gates: Arc::clone(&gates),
-                clock: Arc::clone(&self.clock),
-            };
-            self.registry.add_handler::<ChangeLimit>(control, true);
-            if store.is_some() {
-                self.registry.add_stateful(LimitMemory);
-            }
-        }
+        self.take_changes(&gates);
         let permits = Semaphore::new(self.settings.concurrency.min(Semaphore::MAX_PERMITS));
         Ok(Arc::new(Shared {
             name,
@@ -349,6 +340,20 @@ impl EndpointBuilder {
     /// See [`EndpointBuilder::build`] and [`Endpoint::run_until`].
     pub async fn run_until(self, stop: impl Future<Output = ()> + Send) -> Result<(), EndpointError> {
         self.build().await?.run_until(stop).await
+    }
+
+    fn take_changes(&mut self, gates: &Arc<Gates>) {
+        if !self.has_adjustable_limits {
+            return;
+        }
+        let control = LimitControl {
+            gates: Arc::clone(gates),
+            clock: Arc::clone(&self.clock),
+        };
+        self.registry.add_handler::<ChangeLimit>(control, true);
+        if self.persistence.is_some() {
+            self.registry.add_stateful(LimitMemory);
+        }
     }
 
     fn adjustable(&self) -> impl Iterator<Item = &'static str> {

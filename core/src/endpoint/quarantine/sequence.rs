@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::endpoint::arrival::Original;
 use crate::headers;
-use crate::ids::{MessageId, derived_message_id};
+use crate::ids::{MessageId, derived_message_id, edited_message_id};
 use crate::store::{Record, RecordChange, RecordKey, StoreError, StoreErrorKind};
 
 pub(crate) const COLLECTION: &str = "longhaul/quarantine";
@@ -106,7 +106,8 @@ impl Sequence {
     /// Where the message stands. One that an operator has edited and replayed under a new id stands where the old one did.
     pub(super) fn place(&self, original: &Original<'_>) -> Option<usize> {
         let causation = original.envelope.headers.get(headers::CAUSATION);
-        let replaced = causation.filter(|_| original.is_replayed());
+        let is_edited = |old: &str| *original.id() == edited_message_id(old, &original.envelope.body);
+        let replaced = causation.filter(|old| original.is_replayed() || is_edited(old));
         let is = |id: &str| self.entries.iter().position(|entry| entry.message.as_str() == id);
         is(original.id().as_str()).or_else(|| replaced.and_then(is))
     }

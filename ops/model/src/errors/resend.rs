@@ -4,18 +4,19 @@ use bytes::Bytes;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::{self, Envelope, Incoming};
 use longhaul_core::headers;
-use longhaul_core::ids::{MessageId, derived_message_id};
+use longhaul_core::ids::edited_message_id;
 use longhaul_core::limits::Limits;
 
 /// What marks a copy as a replay.
 const REPLAYED: &str = "1";
 
 /// What the runtime added for its own retries: a message that is sent again begins anew.
-const OF_RETRIES: [&str; 4] = [
+const OF_RETRIES: [&str; 5] = [
     headers::GENERATION,
     headers::ATTEMPTS,
     headers::FIRST_FAILURE,
     headers::PUT_OFF,
+    headers::DEFERRED,
 ];
 
 /// Whatever an endpoint set aside can be passed on, however large.
@@ -48,13 +49,9 @@ pub(crate) fn edited(incoming: &Incoming, body: Bytes, now: Timestamp) -> Result
     envelope.headers.remove(headers::REPLAY);
     envelope.headers.set(headers::CAUSATION, envelope.id.as_str());
     envelope.headers.set(headers::TIME_SENT, now.to_string());
-    envelope.id = edited_id(&envelope.id, &body);
+    envelope.id = edited_message_id(envelope.id.as_str(), &body);
     envelope.body = body;
     Ok(envelope)
-}
-
-fn edited_id(old: &MessageId, body: &[u8]) -> MessageId {
-    derived_message_id(&["edit", old.as_str(), &String::from_utf8_lossy(body)], 0)
 }
 
 fn clean(envelope: &mut Envelope) {
@@ -66,6 +63,7 @@ fn clean(envelope: &mut Envelope) {
 #[cfg(test)]
 mod tests {
     use longhaul_core::headers::Headers;
+    use longhaul_core::ids::MessageId;
 
     use super::*;
 
