@@ -48,7 +48,8 @@
 
 pub use longhaul_core::{
     Command, Event, Message, address, admin, claim_check, clock, codec, control, endpoint, envelope, handler,
-    headers, ids, limits, message, outbound, pipeline, reason, recoverability, stateful, store, transport,
+    headers, ids, limits, message, outbound, outside, pipeline, reason, recoverability, stateful, store,
+    transport,
 };
 pub use longhaul_core::{endpoint::EndpointError as Error, signals::stop_signal};
 pub use longhaul_sagas as sagas;
@@ -126,6 +127,9 @@ mod documents {
     struct Host;
     #[doc = include_str!("../docs/guide/failures.md")]
     struct Failures;
+
+    #[doc = include_str!("../docs/guide/outside-world.md")]
+    struct OutsideWorld;
 
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/guide/testing.md")]

@@ -9,7 +9,7 @@ use crate::address::EndpointName;
 use crate::clock::Timestamp;
 use crate::codec::Codec;
 use crate::envelope::{Envelope, Intent};
-use crate::ids::MessageId;
+use crate::ids::{MessageId, derived_message_id};
 use crate::message::{Command, Event, Message};
 use crate::outbound::{Outbound, Outgoing};
 use crate::reason::Reason;
@@ -145,6 +145,19 @@ impl Context {
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}", self.received.endpoint, self.received.envelope.id)
+    }
+
+    /// A key like [`Context::idempotency_key`] for one of several calls, always 36 characters long: a UUID that follows from
+    /// the endpoint, the message and `call`.
+    #[must_use]
+    pub fn idempotency_key_for(&self, call: &str) -> String {
+        let parts = [
+            "call",
+            self.received.endpoint.as_str(),
+            self.received.envelope.id.as_str(),
+            call,
+        ];
+        derived_message_id(&parts, 0).as_str().to_owned()
     }
 
     /// A header of the message being handled.

@@ -29,6 +29,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod outbound;
+pub mod outside;
 pub mod pipeline;
 #[cfg(feature = "simulation")]
 pub mod probe;
