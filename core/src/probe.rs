@@ -143,11 +143,17 @@ pub enum Mutant {
     LeaseNotRenewed,
     /// Nothing left behind is ever sent.
     RelayOff,
+    /// A message that went to the error queue holds nobody up.
+    OrderForgotten,
+    /// Whoever waits behind a message is not sent on its way when that is handled.
+    NextForgotten,
+    /// A circuit breaker that has opened is never probed.
+    BreakerStuck,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::AckBeforeCommit,
         Self::CommitNotSynced,
         Self::MarkBeforeConfirm,
@@ -164,6 +170,9 @@ impl Mutant {
         Self::EndOfConsumerIgnored,
         Self::LeaseNotRenewed,
         Self::RelayOff,
+        Self::OrderForgotten,
+        Self::NextForgotten,
+        Self::BreakerStuck,
     ];
 }
 
