@@ -205,7 +205,8 @@ pub(crate) async fn set_aside(
     };
     if let Some(id) = original.row.clone() {
         let reason = format!("waits behind {first}");
-        work.pending.push(PendingChange::Park { id, reason });
+        let token = original.token();
+        work.pending.push(PendingChange::Park { id, token, reason });
     }
     pass!(shared, Before ScheduleRetry);
     let committed = shared.commit(store, work).await;
