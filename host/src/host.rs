@@ -243,7 +243,13 @@ impl HostError {
         }
     }
 
-    /// The endpoint's own error, if it was that; else the settings were wrong.
+    /// What the application's own preparations met: a database that can't be opened, for one.
+    #[must_use]
+    pub fn other(error: &dyn fmt::Display) -> Self {
+        Self::config(format!("start: {error}"))
+    }
+
+    /// The endpoint's own error, if it was that; else the settings were wrong, or what the application prepared.
     #[must_use]
     pub const fn endpoint(&self) -> Option<&EndpointError> {
         self.endpoint.as_ref()

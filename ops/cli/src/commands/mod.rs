@@ -19,8 +19,9 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         Command::Man { directory } => extras::man(directory),
         Command::Errors(command) => {
             let command = errors::checked(command)?;
+            let rehearsed = errors::rehearse(&options.connection, command).await?;
             let system = System::connect(&options.connection).await?;
-            let done = errors::run(&system, command, options.connection.json).await;
+            let done = errors::run(&system, command, rehearsed, options.connection.json).await;
             ended(system, done).await
         }
         Command::Sagas(command) => {

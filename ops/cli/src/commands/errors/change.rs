@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use longhaul_ops::errors::{Edit, ErrorQueue, Preview, Replay, Selection, Target};
 use serde_json::json;
 
-use super::{CareArgs, DiscardArgs, EditArgs, ReplayArgs, is_many, rehearse, tell};
+use super::rehearse::Rehearsed;
+use super::{CareArgs, DiscardArgs, EditArgs, ReplayArgs, is_many, tell};
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{print, print_json, shown};
@@ -16,14 +17,18 @@ use crate::progress::Bar;
 /// The largest body that is read from a file, in bytes.
 const BODY_BYTES: u64 = 16 * 1024 * 1024;
 
-pub(super) async fn replay(errors: &ErrorQueue, args: &ReplayArgs, json: bool) -> Result<ExitCode, Failure> {
+pub(super) async fn replay(
+    errors: &ErrorQueue,
+    args: &ReplayArgs,
+    rehearsed: Option<Rehearsed>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let mut replay = Replay {
         selection: args.selection.selection()?,
         target: args.target.target()?,
         per_second: args.rate,
     };
-    if let Some(program) = &args.program {
-        let rehearsed = rehearse::ask(errors, &replay.selection, program, args.program_limit).await?;
+    if let Some(rehearsed) = rehearsed {
         if args.care.dry_run {
             return rehearsed.show(json);
         }

@@ -13,6 +13,8 @@ use clap::{Args, Subcommand};
 use longhaul_core::address::Address;
 use longhaul_ops::errors::{Outcome, Page, Selection, Target};
 
+use self::rehearse::Rehearsed;
+use crate::args::Connection;
 use crate::connect::System;
 use crate::failure::Failure;
 use crate::output::{print, print_json, shown};
@@ -245,13 +247,39 @@ pub(crate) fn checked(command: &ErrorsCommand) -> Result<&ErrorsCommand, Failure
 }
 
 /// Does it.
-pub(crate) async fn run(system: &System, command: &ErrorsCommand, json: bool) -> Result<ExitCode, Failure> {
+/// Asks the program that a replay names what would become of the messages. It may want the very directory that an embedded broker
+/// lies in, so nothing is open meanwhile.
+pub(crate) async fn rehearse(
+    connection: &Connection,
+    command: &ErrorsCommand,
+) -> Result<Option<Rehearsed>, Failure> {
+    let ErrorsCommand::Replay(args) = command else {
+        return Ok(None);
+    };
+    let Some(program) = &args.program else {
+        return Ok(None);
+    };
+    let selection = args.selection.selection()?;
+    let system = System::connect(connection).await?;
+    let exported = rehearse::export(&system.errors(), &selection).await;
+    let closed = system.close().await;
+    let file = exported?;
+    closed?;
+    rehearse::ask(&file, program, args.program_limit).await.map(Some)
+}
+
+pub(crate) async fn run(
+    system: &System,
+    command: &ErrorsCommand,
+    rehearsed: Option<Rehearsed>,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let errors = system.errors();
     match command {
         ErrorsCommand::List(args) => look::list(&errors, args, json).await,
         ErrorsCommand::Show(args) => look::show(&errors, args, json).await,
         ErrorsCommand::Group(args) => look::group(&errors, args, json).await,
-        ErrorsCommand::Replay(args) => change::replay(&errors, args, json).await,
+        ErrorsCommand::Replay(args) => change::replay(&errors, args, rehearsed, json).await,
         ErrorsCommand::Edit(args) => change::edit(&errors, args, json).await,
         ErrorsCommand::Discard(args) => change::discard(&errors, args, json).await,
         ErrorsCommand::Export(args) => files::export(&errors, args, json).await,

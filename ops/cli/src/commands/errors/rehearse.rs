@@ -38,19 +38,14 @@ struct Told {
 
 /// What the program says of all of them.
 #[derive(Debug, Default)]
-pub(super) struct Rehearsed {
+pub(crate) struct Rehearsed {
     /// The ids of the ones that it would handle.
     pub(super) passing: BTreeSet<String>,
     told: Vec<Told>,
 }
 
-/// Exports the messages to a file that only this user can read, and has the program rehearse it.
-pub(super) async fn ask(
-    errors: &ErrorQueue,
-    selection: &Selection,
-    program: &Path,
-    limit: Duration,
-) -> Result<Rehearsed, Failure> {
+/// Exports the messages to a file that only this user can read.
+pub(super) async fn export(errors: &ErrorQueue, selection: &Selection) -> Result<NamedTempFile, Failure> {
     let unwritable =
         |error: std::io::Error| Failure::failed(format!("export the messages for the program: {error}"));
     let mut file = BufWriter::new(NamedTempFile::new().map_err(unwritable)?);
@@ -65,9 +60,11 @@ pub(super) async fn ask(
         .await;
     drop(bar);
     super::change::found_all(selection, exported?)?;
-    let file = file
-        .into_inner()
-        .map_err(|error| unwritable(error.into_error()))?;
+    file.into_inner().map_err(|error| unwritable(error.into_error()))
+}
+
+/// Has the program rehearse what was exported.
+pub(super) async fn ask(file: &NamedTempFile, program: &Path, limit: Duration) -> Result<Rehearsed, Failure> {
     let failed = |why: String| Failure::failed(format!("rehearse with {}: {why}", program.display()));
     let child = Command::new(program)
         .arg("--rehearse")
@@ -158,11 +155,7 @@ impl Rehearsed {
         if let Some(first) = left.peek() {
             let why = first.why.as_deref().unwrap_or(&first.verdict);
             let (id, why) = (shown(&first.id), shown(why));
-            let _ = writeln!(
-                std::io::stderr(),
-                "left out: {} that would not pass; {id}: {why}",
-                left.count()
-            );
+            eprintln!("left out: {} that would not pass; {id}: {why}", left.count());
         }
     }
 }

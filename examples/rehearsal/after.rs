@@ -1,0 +1,8 @@
+//! The savings account with its bug mended; see `account.rs`, and docs/guide/operating.md for how it is tried.
+
+mod account;
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    account::run::<true>().await
+}
