@@ -17,6 +17,8 @@ use tokio::sync::watch;
 use crate::world::{Do, Doer, Ledger, World};
 
 const QUARTER: Duration = Duration::from_secs(900);
+/// The largest body that it takes.
+const LARGEST: usize = 1000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A broker with a limit on delays, which counts what is sent and refuses access while told to.
@@ -53,6 +55,15 @@ impl Transport for Limited {
             max_delay: QUARTER,
             ..self.broker.capabilities()
         }
+    }
+
+    fn check(&self, dispatch: &Dispatch) -> Result<(), TransportError> {
+        let bytes = dispatch.envelope.body.len();
+        if bytes <= LARGEST {
+            return Ok(());
+        }
+        let text = format!("send: with its headers it takes {bytes} bytes, over the limit of {LARGEST}");
+        Err(TransportError::new(TransportErrorKind::Invalid, text))
     }
 
     async fn prepare(&self, topology: &Topology, mode: Declare) -> Result<Report, TransportError> {
@@ -128,4 +139,21 @@ fn when_a_delay_is_longer_than_the_broker_keeps_it_waits_as_one_row_and_costs_on
     let _doer = world.start(world.endpoint("doer").handler::<Do>(Doer(did.clone())));
     world.until("the command", || did.len() == 1);
     assert_eq!(broker.sends(), 1);
+}
+
+#[test]
+fn when_the_transport_can_not_send_a_message_it_is_refused_before_it_is_committed() {
+    let world = World::new();
+    let broker = Limited::new(&world);
+    let client = world.endpoint("client").transport(broker.clone());
+    let client = world.start(client.route::<Do>("doer"));
+    let mut batch = client.session.begin();
+    batch.send(Do { what: "small".into() });
+    batch.send(Do {
+        what: "x".repeat(LARGEST),
+    });
+    let error = world.run(batch.commit()).expect_err("refused");
+    assert!(error.to_string().contains("over the limit of 1000"), "{error}");
+    world.pass(Duration::from_secs(60));
+    assert_eq!((broker.sends(), world.sizes("client").unsent), (0, 0));
 }

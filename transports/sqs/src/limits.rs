@@ -189,6 +189,59 @@ async fn when_headers_are_large_they_count_towards_the_size_of_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_a_message_is_checked_before_it_is_committed_the_answer_is_that_of_sending() {
+    let double = Double::new(|_, body| all_done(body));
+    let sqs = double.sqs().await;
+    let event = |envelope| Dispatch {
+        to: Destination::Subscribers("a.b.v1".to_owned()),
+        ..to_sales(envelope)
+    };
+    let far = Dispatch {
+        due: Some(SystemClock.now() + Duration::from_secs(86_400)),
+        ..to_sales(envelope(Headers::new(), 2))
+    };
+    assert!(sqs.check(&far).is_ok(), "the rest may wait in a store");
+    assert!(sqs.check(&to_sales(envelope(Headers::new(), SNS_BYTES))).is_ok());
+    for large in [
+        event(envelope(Headers::new(), SNS_BYTES)),
+        event(envelope(headers(40, 8 * 1024), 2)),
+        to_sales(envelope(headers(64, 8 * 1024), BODY_BYTES)),
+    ] {
+        let bytes = message::write(&large.envelope).unwrap().bytes();
+        let error = sqs.check(&large).expect_err("too large");
+        assert_eq!(error.kind(), TransportErrorKind::Invalid);
+        assert!(error.to_string().contains(&bytes.to_string()), "{error}");
+    }
+}
+
+/// What takes the most room: bytes that are no text, and characters that are written out.
+#[tokio::test(start_paused = true)]
+async fn when_a_message_is_taken_for_small_it_is() {
+    let double = Double::new(|_, body| all_done(body));
+    let sqs = double.sqs().await;
+    let event = |headers: usize, body: usize| {
+        let headers = (0..headers).map(|number| (format!("{number}"), "\u{1}".repeat(500)));
+        let body = Bytes::from(vec![0xff; body]);
+        let id = MessageId::new("\"".repeat(200)).unwrap();
+        Dispatch {
+            to: Destination::Subscribers("a.b.v1".to_owned()),
+            ..to_sales(Envelope::new(id, headers.collect(), body))
+        }
+    };
+    for headers in [0, 10, 64] {
+        for body in (0..SNS_BYTES).step_by(1013) {
+            let event = event(headers, body);
+            let bytes = message::write(&event.envelope).unwrap().bytes();
+            assert_eq!(
+                sqs.check(&event).is_ok(),
+                bytes <= SNS_BYTES,
+                "{headers} {body} {bytes}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_text_is_not_ascii_its_bytes_count_and_not_its_characters() {
     let double = Double::new(|_, body| all_done(body));
     // Two bytes each: far fewer characters than the limit, and over it in bytes.

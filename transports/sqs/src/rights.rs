@@ -186,6 +186,10 @@ mod tests {
             statement(&policy, "KeepBodies").unwrap()["Resource"],
             json!(["arn:aws:s3:::large/bodies/*"])
         );
+        let long = crate::plan::tests::planned(true).policy_to_run("123456789012");
+        let consumed = statement(&serde_json::from_str(&long).unwrap(), "Consume").unwrap();
+        let queue = "arn:aws:sqs:eu-west-1:123456789012:prod-sales-delay.fifo";
+        assert!(consumed["Resource"].as_array().unwrap().contains(&json!(queue)));
         let text = policy.to_string();
         assert!(!text.contains("\"*\"") && !text.contains("DeleteQueue"));
         let running: Value = serde_json::from_str(&plan.policy_to_run("123456789012")).unwrap();
