@@ -1,7 +1,6 @@
 //! Asking a program with an endpoint's code what would become of failed messages.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
@@ -137,12 +136,11 @@ impl Rehearsed {
             for told in &self.told {
                 told.write(&mut text);
             }
-            let _ = writeln!(
-                text,
-                "would pass: {} of {} messages",
+            text.push_str(&format!(
+                "would pass: {} of {} messages\n",
                 self.passing.len(),
                 self.told.len()
-            );
+            ));
             print(&text)?;
         }
         Ok(ExitCode::from(u8::from(!all_pass)))
@@ -179,26 +177,29 @@ impl Told {
             .as_deref()
             .map(|why| format!(": {}", shown(why)))
             .unwrap_or_default();
-        let _ = writeln!(text, "{verdict:9} {id} {type_name}{why}");
+        text.push_str(&format!("{verdict:9} {id} {type_name}{why}\n"));
         for change in self.list("changes") {
             let (key, state) = (
                 format!("{}/{}", field(change, "collection"), field(change, "id")),
                 |name: &str| state(change.get(name).unwrap_or(&Value::Null)),
             );
-            let _ = writeln!(text, "    {}", shown(&key));
-            let _ = writeln!(text, "      - {}", state("before"));
-            let _ = writeln!(text, "      + {}", state("after"));
+            text.push_str(&format!("    {}\n", shown(&key)));
+            text.push_str(&format!("      - {}\n", state("before")));
+            text.push_str(&format!("      + {}\n", state("after")));
         }
         for send in self.list("sends") {
-            let _ = writeln!(text, "    sends {} to {}", field(send, "type"), field(send, "to"));
+            text.push_str(&format!(
+                "    sends {} to {}\n",
+                field(send, "type"),
+                field(send, "to")
+            ));
         }
         for timeout in self.list("timeouts") {
-            let _ = writeln!(
-                text,
-                "    asks for the timeout {} at {}",
+            text.push_str(&format!(
+                "    asks for the timeout {} at {}\n",
                 field(timeout, "name"),
                 field(timeout, "due")
-            );
+            ));
         }
     }
 
