@@ -145,11 +145,13 @@ pub enum Mutant {
     RelayOff,
     /// The row of a timeout goes when the broker has its alarm.
     TimeoutGoneWithAlarm,
+    /// A timeout is put off as was meant for its old time, though it was moved since.
+    MoveOverridden,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AckBeforeCommit,
         Self::CommitNotSynced,
         Self::MarkBeforeConfirm,
@@ -167,6 +169,7 @@ impl Mutant {
         Self::LeaseNotRenewed,
         Self::RelayOff,
         Self::TimeoutGoneWithAlarm,
+        Self::MoveOverridden,
     ];
 }
 
