@@ -151,11 +151,13 @@ pub enum Mutant {
     NextForgotten,
     /// A circuit breaker that has opened is never probed.
     BreakerStuck,
+    /// A timeout is put off as was meant for its old time, though it was moved since.
+    MoveOverridden,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AckBeforeCommit,
         Self::CommitNotSynced,
         Self::MarkBeforeConfirm,
@@ -176,6 +178,7 @@ impl Mutant {
         Self::OrderForgotten,
         Self::NextForgotten,
         Self::BreakerStuck,
+        Self::MoveOverridden,
     ];
 }
 

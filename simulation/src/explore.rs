@@ -22,8 +22,11 @@ pub struct Explored {
 
 impl Simulation {
     /// Runs every schedule with at most so many faults, one or two, on each broker of the simulation: each fault that
-    /// [`Simulation::faults`] includes at each place where it can happen. For small systems: the number of schedules grows
-    /// with the square of the places. Tells of each as it ends.
+    /// [`Simulation::faults`] includes at each place where it can happen, each time as a second or as longer than a lease.
+    /// Another order is the process after the one whose turn it is. What the world does by itself is at no place, and left
+    /// out: cuts, pauses, stops, steps of clocks, and a broker that takes nothing.
+    ///
+    /// For small systems: the number of schedules grows with the square of the places. Tells of each as it ends.
     ///
     /// # Errors
     /// The first schedule that breaks something.
@@ -96,6 +99,7 @@ fn palette(site: Site, faults: Faults) -> Vec<Fault> {
             Fault::Refused,
             Fault::Unknown { done: false },
             Fault::Silence { done: false },
+            Fault::Late(LEASE),
         ];
         if writes {
             palette.extend([Fault::Unknown { done: true }, Fault::Silence { done: true }]);
@@ -126,8 +130,16 @@ fn palette(site: Site, faults: Faults) -> Vec<Fault> {
         Site::Settle => only(FaultKind::Acknowledgement, &[Fault::Lost]),
         Site::Load | Site::Claim => failures(FaultKind::Store, false),
         Site::Commit => failures(FaultKind::Store, true),
-        Site::Outside => failures(FaultKind::Outside, true),
+        Site::Outside => {
+            let mut palette = failures(FaultKind::Outside, true);
+            palette.extend(only(
+                FaultKind::Panic,
+                &[Fault::Panic { done: false }, Fault::Panic { done: true }],
+            ));
+            palette
+        }
         Site::Point(..) => only(FaultKind::Crash, &[Fault::Crash(SECOND)]),
-        Site::Turn | Site::World => Vec::new(),
+        Site::Turn => only(FaultKind::Order, &[Fault::Pick(1)]),
+        Site::World => Vec::new(),
     }
 }

@@ -22,9 +22,11 @@ pub enum FaultKind {
     Store,
     /// A third party says no, answers late, or not at all, with the work done or not.
     Outside,
-    /// A process stands still for longer than its leases, and goes on as if nothing had been.
+    /// A handler panics over the answer of a third party, which has done what it was asked, or has not.
+    Panic,
+    /// A process stands still for as long as its leases or longer, and goes on as if nothing had been.
     Pause,
-    /// The clock of a process is set forward or back.
+    /// The clock of a process is set forward or back, by a second or an hour.
     Clock,
     /// A process is stopped as for a deployment, and starts again.
     Stop,
@@ -32,7 +34,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Crash,
         Self::Duplicate,
         Self::Delay,
@@ -42,6 +44,7 @@ impl FaultKind {
         Self::Connection,
         Self::Store,
         Self::Outside,
+        Self::Panic,
         Self::Pause,
         Self::Clock,
         Self::Stop,

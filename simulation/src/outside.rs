@@ -125,7 +125,7 @@ impl Outside {
                 let fault = world.chooser.ask(Site::Outside);
                 let is_done = match fault {
                     Some(Fault::Refused) => false,
-                    Some(Fault::Unknown { done } | Fault::Silence { done }) => done,
+                    Some(Fault::Unknown { done } | Fault::Silence { done } | Fault::Panic { done }) => done,
                     _ => true,
                 };
                 if is_done {
@@ -153,6 +153,11 @@ impl Outside {
                 Err(Unreachable)
             }
             Some(Fault::Silence { .. }) => pending().await,
+            Some(Fault::Panic { .. }) => {
+                self.0.pass(HOP).await;
+                // Without the message that a panic prints: it is meant.
+                std::panic::resume_unwind(Box::new("the answer can't be read"))
+            }
             Some(Fault::Late(later)) => {
                 self.0.pass(later).await;
                 Ok(())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use longhaul_core::probe::{CrashPoint, Moment};
 
+use crate::broker::LEASE;
 use crate::faults::{FaultKind, Faults};
 use crate::random::Random;
 pub use text::InvalidSchedule;
@@ -102,6 +103,8 @@ pub(crate) enum Fault {
     Unknown { done: bool },
     /// There is no answer at all.
     Silence { done: bool },
+    /// Whoever asked panics over the answer.
+    Panic { done: bool },
     /// It is taken for settled, and is not.
     Lost,
     /// The process ends here, and starts again after so long.
@@ -116,9 +119,12 @@ impl Fault {
         match self {
             Self::Pick(_) => None,
             Self::Late(length) | Self::Twice(length) | Self::Crash(length) => Some(length),
-            Self::Refused | Self::Unknown { .. } | Self::Silence { .. } | Self::Lost | Self::World(..) => {
-                Some(Duration::ZERO)
-            }
+            Self::Refused
+            | Self::Unknown { .. }
+            | Self::Silence { .. }
+            | Self::Panic { .. }
+            | Self::Lost
+            | Self::World(..) => Some(Duration::ZERO),
         }
     }
 }
@@ -210,6 +216,7 @@ struct Mix {
     settle: u32,
     store: u32,
     outside: u32,
+    panics: bool,
 }
 
 impl Chooser {
@@ -256,6 +263,7 @@ impl Chooser {
             settle,
             store,
             outside,
+            panics: faults.includes(FaultKind::Panic),
         }))
     }
 
@@ -381,6 +389,9 @@ impl Mix {
                 }
             }
             Site::Send => self.failure(false),
+            Site::Outside if self.panics && self.random.below(4) == 0 => Fault::Panic {
+                done: self.random.below(2) == 0,
+            },
             Site::Load | Site::Claim | Site::Commit | Site::Outside => self.failure(site != Site::Commit),
             Site::Settle => Fault::Lost,
             Site::Point(..) => {
@@ -404,7 +415,8 @@ impl Mix {
         }
     }
 
-    /// A time from a millisecond to two minutes, short ones as likely as long ones.
+    /// A time from a microsecond to two minutes: below a millisecond, 20 or 500 milliseconds, 6 or 40 seconds, or two
+    /// minutes, each as likely as the others.
     const fn moment(&mut self) -> Duration {
         const BOUNDS: [u64; 6] = [1_000, 20_000, 500_000, 6_000_000, 40_000_000, 120_000_000];
         let most = BOUNDS[(self.random.next() % 6) as usize];
@@ -419,14 +431,20 @@ impl Mix {
             0 | 1 => (FaultKind::Connection, WorldFault::Cut(process)),
             2 => (FaultKind::Connection, WorldFault::EndConsumer(process)),
             3 => (FaultKind::Broker, WorldFault::Block(self.moment())),
-            4 => (FaultKind::Pause, WorldFault::Pause(process, self.moment())),
+            4 => (FaultKind::Pause, WorldFault::Pause(process, self.pause())),
             5 => (FaultKind::Clock, WorldFault::Step(process, self.step())),
             _ => (FaultKind::Stop, WorldFault::Stop(process)),
         };
         faults.includes(kind).then_some(Fault::World(after, what))
     }
 
-    /// A second, an hour or ten years, forward or back.
+    /// As long as a message is lent for, up to four times that.
+    const fn pause(&mut self) -> Duration {
+        let lease = LEASE.as_micros() as u64;
+        Duration::from_micros(lease + self.random.below(3 * lease))
+    }
+
+    /// A second or an hour, forward or back.
     const fn step(&mut self) -> i64 {
         const STEPS: [i64; 4] = [1_000_000, -1_000_000, 3_600_000_000, -3_600_000_000];
         STEPS[(self.random.next() % 4) as usize]

@@ -38,7 +38,7 @@ pub(crate) struct Shelf {
     /// All units ever committed that were not lost.
     journal: Vec<Written>,
     /// When the rows are due that are still to be sent or to fire, in the world's time.
-    dues: BTreeMap<MessageId, Timestamp>,
+    dues: Dues,
     /// Whether several processes use it, so that it is nobody's to lose.
     is_shared: bool,
 }
@@ -53,13 +53,27 @@ struct Written {
     ahead: i64,
 }
 
+/// When rows are due, in the world's time, each with its token.
+type Dues = BTreeMap<MessageId, (Timestamp, u64)>;
+
 impl Written {
     /// Takes in what the unit plans, and what no longer is.
-    fn plan(&self, dues: &mut BTreeMap<MessageId, Timestamp>) {
+    fn plan(&self, dues: &mut Dues) {
         for change in &self.unit.pending {
             let (id, due) = match change {
-                PendingChange::Add(row) => (&row.id, row.due.filter(|_| row.parked.is_none())),
-                PendingChange::Move { id, due, .. } => (id, Some(*due)),
+                PendingChange::Add(row) => {
+                    let due = row.due.filter(|_| row.parked.is_none());
+                    (&row.id, due.map(|due| (due, row.token)))
+                }
+                PendingChange::Move { id, due, .. } => {
+                    let token = dues.get(id).map_or(0, |(_, token)| token + 1);
+                    (id, Some((*due, token)))
+                }
+                PendingChange::Park { id, token, .. }
+                    if token.is_some_and(|token| dues.get(id).is_none_or(|(_, is)| *is != token)) =>
+                {
+                    continue;
+                }
                 PendingChange::Sent(id)
                 | PendingChange::Cancel(id)
                 | PendingChange::Fire { id, .. }
@@ -68,9 +82,9 @@ impl Written {
             };
             match due {
                 // The clock of the process may be wrong.
-                Some(due) => {
+                Some((due, token)) => {
                     let due = Timestamp::from_micros(due.as_micros().saturating_sub(self.ahead));
-                    dues.insert(id.clone(), due);
+                    dues.insert(id.clone(), (due, token));
                 }
                 None => drop(dues.remove(id)),
             }
@@ -97,7 +111,7 @@ impl Shelf {
 
     /// When the last of the rows is due, in the world's time.
     pub(crate) fn farthest(&self) -> Option<Timestamp> {
-        self.dues.values().max().copied()
+        self.dues.values().map(|(due, _)| *due).max()
     }
 
     fn write(&mut self, written: Written) {

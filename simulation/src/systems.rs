@@ -1,5 +1,6 @@
 //! Systems that Longhaul itself is simulated with: what `cargo xtask simulate` runs.
 
+mod alarms;
 mod bank;
 mod orders;
 mod outages;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use longhaul_core::recoverability::RetryPolicy;
 use longhaul_sagas::CompensationPolicy;
 
+pub use alarms::alarms;
 pub use bank::bank;
 pub use orders::{contended_orders, one_message, orders, orders_of_a_stored_client};
 pub use outages::outages;
@@ -24,10 +26,10 @@ use crate::simulation::Simulation;
 pub fn of_seed(seed: u64) -> (String, Simulation) {
     // The lowest bit of the seed chooses the broker.
     let turn = seed / 2;
-    let round = turn / 12;
+    let round = turn / 13;
     let size = 1 + round % 10;
     let is_shared = round.is_multiple_of(3);
-    match turn % 12 {
+    match turn % 13 {
         0..4 => {
             let count = 1 + round % 8;
             let name = format!("programs({seed}, {count}, {is_shared})");
@@ -43,6 +45,7 @@ pub fn of_seed(seed: u64) -> (String, Simulation) {
         }
         7 | 8 => (format!("orders({size})"), orders(size)),
         9 | 10 => (format!("contended_orders({size})"), contended_orders(size)),
+        11 => (format!("alarms({size})"), alarms(size)),
         _ if round.is_multiple_of(2) => (format!("outages({})", size + 3), outages(size + 3)),
         _ => (
             format!("orders_of_a_stored_client({size})"),

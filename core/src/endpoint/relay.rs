@@ -181,7 +181,7 @@ fn relay_row(shared: &Shared, now: Timestamp, row: PendingRow) {
         let attention = due - longest;
         shared.marks.add(PendingChange::Defer {
             id: row.id,
-            token: Some(row.token),
+            token: (!mutated!(MoveOverridden)).then_some(row.token),
             attention,
         });
     } else {

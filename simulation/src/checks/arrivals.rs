@@ -26,10 +26,11 @@ const IDENTITY: [&str; 7] = [
 
 /// Whatever the broker takes under one id has one body; and, sent for the same cause, is one message. (An undo that
 /// nobody answers is sent again for another cause, under its old id.) The time is the
-/// store's to keep: a client asks again at another time, and a handler without a store passes on that of its cause.
+/// store's to keep: a client asks again at another time, which is passed on, and a handler without a store passes on that of
+/// its cause.
 pub(super) fn same(trace: &Trace) -> Finding {
     let mut bodies: HashMap<_, &Arc<Envelope>> = HashMap::new();
-    let mut messages: HashMap<_, &Arc<Envelope>> = HashMap::new();
+    let mut messages: HashMap<_, (&Arc<Envelope>, bool)> = HashMap::new();
     for event in &trace.events {
         let What::Taken { envelope, queue, .. } = &event.what else {
             continue;
@@ -47,10 +48,10 @@ pub(super) fn same(trace: &Trace) -> Finding {
             continue;
         }
         let transition = (&envelope.id, envelope.headers.get(headers::CAUSATION));
-        let before = *messages.entry(transition).or_insert(envelope);
+        let (before, was_kept) = *messages.entry(transition).or_insert((envelope, is_kept));
         let differs = IDENTITY
             .into_iter()
-            .filter(|name| is_kept || *name != headers::TIME_SENT)
+            .filter(|name| (is_kept && was_kept) || *name != headers::TIME_SENT)
             .find(|name| before.headers.get(name) != envelope.headers.get(name));
         if let Some(name) = differs {
             return Err(format!("{} was sent again with another {name}", envelope.id));
@@ -225,6 +226,15 @@ mod tests {
         let mut filled = message("m");
         filled.body = "{}".into();
         assert!(same(&first().taken(filled).trace()).is_err());
+        let at = |time| message_with("m", headers::TIME_SENT, time);
+        let later = Story::new().taken(at("1")).taken(at("2"));
+        assert!(same(&later.trace()).is_err());
+        let asked_again = Story::new().taken_by_another(at("1")).taken(at("2"));
+        assert_eq!(
+            same(&asked_again.trace()),
+            Ok(()),
+            "a client asks at another time"
+        );
         let retried = message_with("m", headers::GENERATION, "1");
         assert_eq!(same(&first().taken(retried).trace()), Ok(()));
     }

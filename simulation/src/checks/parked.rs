@@ -49,10 +49,12 @@ pub(super) fn for_a_reason(trace: &Trace) -> Finding {
             What::Committed { unit, index, .. } => {
                 for change in &unit.pending {
                     rows.change(&member.name, *index, change);
-                    let PendingChange::Park { id, .. } = change else {
+                    let PendingChange::Park { id, token, .. } = change else {
                         continue;
                     };
-                    let Some(row) = rows.get(&member.name, id) else {
+                    let row = rows.get(&member.name, id);
+                    // One that was moved since stays as it is.
+                    let Some(row) = row.filter(|row| token.is_none_or(|token| token == row.token)) else {
                         continue;
                     };
                     let sent = row.outgoing().id;
@@ -89,6 +91,7 @@ mod tests {
     fn parked(story: Story) -> Finding {
         let park = PendingChange::Park {
             id: id("out"),
+            token: None,
             reason: String::new(),
         };
         for_a_reason(&story.commit(unit([], [], [park]), 1).trace())
@@ -128,11 +131,15 @@ mod tests {
         };
         let refused = story.refused(alarm.as_str(), TransportErrorKind::Invalid);
         let moved = refused.commit(unit([done("n")], [], [moved]), 1);
-        let park = PendingChange::Park {
-            id: id("out"),
-            reason: String::new(),
+        let parked = |token| {
+            let park = PendingChange::Park {
+                id: id("out"),
+                token,
+                reason: String::new(),
+            };
+            for_a_reason(&moved.clone().commit(unit([], [], [park]), 2).trace())
         };
-        let parked = for_a_reason(&moved.commit(unit([], [], [park]), 2).trace());
-        assert!(parked.is_err(), "that alarm is stale");
+        assert!(parked(None).is_err(), "that alarm is stale");
+        assert_eq!(parked(Some(0)), Ok(()), "it changes nothing");
     }
 }

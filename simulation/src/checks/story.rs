@@ -167,7 +167,7 @@ impl Story {
         self.note(0, taken).after(after).note(0, delivered)
     }
 
-    fn taken_by_another(mut self, envelope: Envelope) -> Self {
+    pub(crate) fn taken_by_another(mut self, envelope: Envelope) -> Self {
         self.trace.members.push(Member {
             name: sales(),
             role: Role::Client,

@@ -54,6 +54,7 @@ pub(super) fn never_early(trace: &Trace) -> Finding {
 struct Open<'a> {
     name: &'a str,
     due: Timestamp,
+    token: u64,
     /// When it was asked for or moved.
     since: Timestamp,
     /// Somebody has set it aside since it was asked for.
@@ -79,6 +80,7 @@ impl<'a> Timeouts<'a> {
                 let open = Open {
                     name: &row.name,
                     due: row.due.unwrap_or(at),
+                    token: row.token,
                     since: before.map_or(at, |before| before.since),
                     was_parked: before.is_some_and(|before| before.was_parked),
                     is_parked: row.parked.is_some(),
@@ -87,11 +89,13 @@ impl<'a> Timeouts<'a> {
             }
             PendingChange::Move { id, due, .. } => {
                 let open = self.0.get_mut(&(endpoint, id))?;
-                (open.due, open.since) = (*due, at);
+                (open.due, open.since, open.token) = (*due, at, open.token + 1);
             }
-            PendingChange::Park { id, .. } => {
+            PendingChange::Park { id, token, .. } => {
                 let open = self.0.get_mut(&(endpoint, id))?;
-                (open.was_parked, open.is_parked) = (true, true);
+                if token.is_none_or(|token| token == open.token) {
+                    (open.was_parked, open.is_parked) = (true, true);
+                }
             }
             PendingChange::Cancel(id) => drop(self.0.remove(&(endpoint, id))),
             PendingChange::Fire { id, .. } => return self.0.remove(&(endpoint, id)),

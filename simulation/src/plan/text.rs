@@ -73,6 +73,7 @@ impl fmt::Display for Fault {
             Self::Refused => f.write_str("refused"),
             Self::Unknown { done } => write!(f, "unknown:{}", u8::from(*done)),
             Self::Silence { done } => write!(f, "silence:{}", u8::from(*done)),
+            Self::Panic { done } => write!(f, "panic:{}", u8::from(*done)),
             Self::Lost => f.write_str("lost"),
             Self::Crash(down) => write!(f, "crash:{}", down.as_micros()),
             Self::World(after, what) => {
@@ -104,6 +105,7 @@ impl FromStr for Fault {
             ["refused"] => Self::Refused,
             ["unknown", done] => Self::Unknown { done: *done == "1" },
             ["silence", done] => Self::Silence { done: *done == "1" },
+            ["panic", done] => Self::Panic { done: *done == "1" },
             ["lost"] => Self::Lost,
             ["crash", micros] => Self::Crash(micros_of(micros)?),
             ["at", after, what @ ..] => Self::World(
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn when_a_schedule_is_printed_it_reads_back() {
         let text = "sqs seed:19 requests:0,7 turn#3=pick:1 arrival#0=late:2500000 arrival#1=twice:7 send#2=unknown:1 \
-                    commit#4=silence:0 load#1=refused settle#0=lost Commit/After#0=crash:1000 \
+                    commit#4=silence:0 load#1=refused settle#0=lost outside#3=panic:1 Commit/After#0=crash:1000 \
                     world#0=at:5:step:1:-3600000000 world#1=at:6:block:9 world#2=at:6:pause:2:9 world#3=at:1:cut:1";
         let schedule: Schedule = text.parse().expect("reads");
         assert_eq!(schedule.to_string(), text);

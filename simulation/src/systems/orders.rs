@@ -11,7 +11,7 @@ use longhaul_core::{Command, Event, Message};
 use longhaul_sagas::{Definition, NoTimeout, Saga, SagaContext, SagaEndpoint};
 use serde::{Deserialize, Serialize};
 
-use self::expected::{balanced, ended_once, kept_stock, money, undone_in_reverse};
+use self::expected::{archived_once, balanced, ended_once, kept_stock, money, undone_in_reverse};
 use crate::effects::Effects;
 use crate::outside::Outside;
 use crate::simulation::Simulation;
@@ -287,6 +287,36 @@ impl Handler<OrderEnded> for Auditor {
     }
 }
 
+/// The end of one order, in an archive that every end comes to, whatever the auditor says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Archived {
+    ends: Vec<bool>,
+}
+
+impl Saga for Archived {
+    const NAME: &'static str = "sim-archived";
+    type Id = u64;
+    type Timeout = NoTimeout;
+
+    fn define(saga: &mut Definition<Self>) {
+        saga.starts_on(
+            |m: &OrderEnded| m.order,
+            |end, _| {
+                Ok(Self {
+                    ends: vec![end.completed],
+                })
+            },
+        );
+        saga.handles(
+            |m: &OrderEnded| m.order,
+            |archived: &mut Self, end, _| {
+                archived.ends.push(end.completed);
+                Ok(())
+            },
+        );
+    }
+}
+
 fn retries() -> RetryPolicy {
     RetryPolicy {
         immediate: 1,
@@ -325,14 +355,16 @@ fn billing(endpoint: EndpointBuilder, outside: &Outside) -> EndpointBuilder {
         .idempotent_handler::<RefundCard>(Billing(outside.clone()))
 }
 
-/// So many orders through three endpoints, with everything that can go wrong, and what must be true of them.
+/// So many orders through four endpoints, with everything that can go wrong, and what must be true of them.
 pub fn orders(count: u64) -> Simulation {
-    simulation(count, |world| {
+    let orders = simulation(count, |world| {
         world
             .endpoint("sales", sales)
             .endpoint("warehouse", warehouse)
             .storeless("billing", billing)
-    })
+            .endpoint("archive", |endpoint, _| endpoint.saga::<Archived>())
+    });
+    orders.invariant("each end of an order is archived once", archived_once)
 }
 
 /// The same with two processes of the warehouse and two of billing, which compete for messages and records.

@@ -2,7 +2,7 @@
 
 use longhaul_sagas::Outcome;
 
-use super::{Books, OrderSaga, PlaceOrder, RefundCard, ReleaseStock, Stock};
+use super::{Archived, Books, OrderSaga, PlaceOrder, RefundCard, ReleaseStock, Stock};
 use crate::effects::Effects;
 
 pub(super) fn ended_once(effects: &Effects) -> Result<(), String> {
@@ -12,6 +12,20 @@ pub(super) fn ended_once(effects: &Effects) -> Result<(), String> {
             .and_then(|instance| instance.outcome);
         if outcome.is_none() {
             return Err(format!("order {order} has no outcome"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn archived_once(effects: &Effects) -> Result<(), String> {
+    for order in placed(effects) {
+        let instance = effects.instance::<Archived>("archive", &order);
+        let state = instance.and_then(|instance| instance.state);
+        let archived = state.map(|state| serde_json::from_str::<Archived>(&state));
+        let archived = archived.transpose().map_err(|error| error.to_string())?;
+        let ends = archived.map(|archived| archived.ends).unwrap_or_default();
+        if ends != [has_completed(effects, order)] {
+            return Err(format!("the ends of order {order} in the archive are {ends:?}"));
         }
     }
     Ok(())
