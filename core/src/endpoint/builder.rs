@@ -253,7 +253,7 @@ impl EndpointBuilder {
     /// Checks everything, opens the store, and prepares the broker.
     ///
     /// # Errors
-    /// [`EndpointErrorKind::Configuration`] with all faults; else what the store or the broker said.
+    /// [`EndpointErrorKind::Configuration`](crate::endpoint::EndpointErrorKind::Configuration) with all faults; else what the store or the broker said.
     pub async fn build(self) -> Result<Endpoint, EndpointError> {
         let adjustable: Vec<&'static str> = self.adjustable().collect();
         let shared = self.assemble().await?;
@@ -266,7 +266,7 @@ impl EndpointBuilder {
     /// touched.
     ///
     /// # Errors
-    /// [`EndpointErrorKind::Configuration`] with all faults; else what the store said: an embedded database can't be opened
+    /// [`EndpointErrorKind::Configuration`](crate::endpoint::EndpointErrorKind::Configuration) with all faults; else what the store said: an embedded database can't be opened
     /// while its endpoint runs.
     pub async fn rehearsal(self) -> Result<Rehearsal, EndpointError> {
         Ok(Rehearsal::new(self.assemble().await?))
