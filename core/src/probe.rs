@@ -145,11 +145,17 @@ pub enum Mutant {
     RelayOff,
     /// The row of a timeout goes when the broker has its alarm.
     TimeoutGoneWithAlarm,
+    /// A message that went to the error queue holds nobody up.
+    OrderForgotten,
+    /// Whoever waits behind a message is not sent on its way when that is handled.
+    NextForgotten,
+    /// A circuit breaker that has opened is never probed.
+    BreakerStuck,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::AckBeforeCommit,
         Self::CommitNotSynced,
         Self::MarkBeforeConfirm,
@@ -167,6 +173,9 @@ impl Mutant {
         Self::LeaseNotRenewed,
         Self::RelayOff,
         Self::TimeoutGoneWithAlarm,
+        Self::OrderForgotten,
+        Self::NextForgotten,
+        Self::BreakerStuck,
     ];
 }
 

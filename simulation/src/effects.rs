@@ -7,8 +7,9 @@ use longhaul_core::address::Address;
 use longhaul_core::codec::{JsonCodec, decode};
 use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
+use longhaul_core::ids::MessageId;
 use longhaul_core::message::Message;
-use longhaul_core::store::{PendingChange, PendingKind, Record, RecordChange, UnitOfWork};
+use longhaul_core::store::{InboxChange, PendingChange, PendingKind, Record, RecordChange, UnitOfWork};
 use longhaul_sagas::{Instance, Saga, SagaId};
 
 use crate::outside::Call;
@@ -142,6 +143,21 @@ impl Effects {
 #[derive(Debug, Clone, Copy)]
 pub struct Committed<'a>(&'a UnitOfWork);
 
+impl<'a> Committed<'a> {
+    /// What it says about messages.
+    pub(crate) fn inbox(&self) -> &'a [InboxChange] {
+        &self.0.inbox
+    }
+
+    /// Whether it sets a row aside.
+    #[cfg(test)]
+    pub(crate) fn parks(&self) -> bool {
+        let is_parked =
+            |change: &PendingChange| matches!(change, PendingChange::Add(row) if row.parked.is_some());
+        self.0.pending.iter().any(is_parked)
+    }
+}
+
 impl Committed<'_> {
     /// The instances of a saga that it changed, as it left them, each with its id as a text.
     ///
@@ -188,6 +204,14 @@ impl Committed<'_> {
 /// A message that the broker took.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent<'a>(&'a Envelope);
+
+impl<'a> Sent<'a> {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> &'a MessageId {
+        &self.0.id
+    }
+}
 
 impl Sent<'_> {
     /// The wire name of its type.

@@ -2,6 +2,7 @@
 
 mod bank;
 mod orders;
+mod outages;
 mod programs;
 mod versions;
 
@@ -12,6 +13,7 @@ use longhaul_sagas::CompensationPolicy;
 
 pub use bank::bank;
 pub use orders::{contended_orders, one_message, orders, orders_of_a_stored_client};
+pub use outages::outages;
 pub use programs::programs;
 pub use versions::versions;
 
@@ -41,6 +43,7 @@ pub fn of_seed(seed: u64) -> (String, Simulation) {
         }
         7 | 8 => (format!("orders({size})"), orders(size)),
         9 | 10 => (format!("contended_orders({size})"), contended_orders(size)),
+        _ if round.is_multiple_of(2) => (format!("outages({})", size + 3), outages(size + 3)),
         _ => (
             format!("orders_of_a_stored_client({size})"),
             orders_of_a_stored_client(size),

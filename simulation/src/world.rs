@@ -18,6 +18,7 @@ pub struct World {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) client_is_stored: bool,
     pub(crate) requests_at_once: bool,
+    pub(crate) is_replayed: bool,
 }
 
 /// One endpoint.
@@ -94,6 +95,13 @@ impl World {
         if let Some(last) = self.endpoints.last_mut() {
             last.versions.push(Arc::new(deploy));
         }
+        self
+    }
+
+    /// When faults are over and the newest versions run, an operator replays once whatever is in the error queue.
+    #[must_use]
+    pub const fn replayed(mut self) -> Self {
+        self.is_replayed = true;
         self
     }
 

@@ -32,10 +32,10 @@ pub(crate) async fn give_up(
     let Some(store) = shared.store.as_deref() else {
         return Ending::Settled;
     };
-    let mut work = UnitOfWork {
-        records: quarantine.enter(original, None),
-        ..UnitOfWork::default()
-    };
+    let mut work = UnitOfWork::default();
+    if !mutated!(OrderForgotten) {
+        work.records = quarantine.enter(original, None);
+    }
     work.inbox.push(InboxChange {
         id: original.id().clone(),
         expected: known.state,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Timestamp;
+use crate::endpoint::probing::mutated;
 use crate::endpoint::registry::Takers;
 use crate::endpoint::shared::Shared;
 use crate::recoverability::{
@@ -80,6 +81,13 @@ impl State {
             .get(&takers.name)
             .map_or(Permission::Now, |limit| limit.ask(now));
         let others = breakers.map(|breaker| breaker.ask(now)).fold(limit, stricter);
+        let is_probe = others == Permission::Now && !self.is_calm();
+        let others = if is_probe && mutated!(BreakerStuck) {
+            Permission::Later
+        } else {
+            others
+        };
+
         (own, others)
     }
 

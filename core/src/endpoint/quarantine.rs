@@ -16,7 +16,7 @@ use crate::endpoint::dispatcher::Entry;
 use crate::endpoint::error_queue;
 use crate::endpoint::failing;
 use crate::endpoint::known::Known;
-use crate::endpoint::probing::pass;
+use crate::endpoint::probing::{mutated, pass};
 use crate::endpoint::process::Ending;
 use crate::endpoint::shared::Shared;
 use crate::envelope::Envelope;
@@ -126,7 +126,10 @@ impl Quarantine {
             let Some(was_first) = sequence.leave(original) else {
                 continue;
             };
-            if was_first && let Some(row) = next(shared, store, &mut sequence).await? {
+            if was_first
+                && !mutated!(NextForgotten)
+                && let Some(row) = next(shared, store, &mut sequence).await?
+            {
                 advance.rows.retain(|other| other.id != row.id);
                 advance.rows.push(row);
             }
@@ -187,7 +190,6 @@ pub(crate) async fn set_aside(
     let copy = failing::copy(shared, original.envelope, now, std::time::Duration::ZERO, &known);
     let row = PendingRow {
         due: None,
-        name: String::from("waits"),
         parked: Some(why),
         ..copy
     };

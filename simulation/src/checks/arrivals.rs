@@ -34,10 +34,11 @@ pub(super) fn same(trace: &Trace) -> Finding {
         let What::Taken { envelope, queue, .. } = &event.what else {
             continue;
         };
-        let is_kept = trace
-            .members
-            .get(event.process)
-            .is_some_and(|member| member.role == Role::Stored);
+        let sender = envelope.headers.get(headers::ORIGINATING_ENDPOINT);
+        let is_kept = trace.members.get(event.process).is_some_and(|member| {
+            // What somebody else sent is passed on with the time that it came with.
+            member.role == Role::Stored && sender.is_none_or(|sender| sender == member.name.as_str())
+        });
         if bodies.entry(&envelope.id).or_insert(envelope).body != envelope.body {
             return Err(format!("{} was sent again with another body", envelope.id));
         }
@@ -149,6 +150,10 @@ pub(super) fn caused(trace: &Trace) -> Finding {
         }
         for change in &unit.work.pending {
             let PendingChange::Add(row) = change else { continue };
+            if row.name == "retry" {
+                // The next of those that waited behind it: a copy of what another message caused.
+                continue;
+            }
             let cause = row.envelope.headers.get(headers::CAUSATION);
             if cause != Some(handled.id.as_str()) {
                 return Err(format!(
