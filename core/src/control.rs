@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::message::{Command, Message, MessageKind};
 use crate::recoverability::Limit;
 
 /// Changes how much of one message type an endpoint handles, from now on.
@@ -21,8 +22,7 @@ use crate::recoverability::Limit;
 /// };
 /// # drop(slower);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, crate::Command, Serialize, Deserialize)]
-#[message("longhaul.change_limit.v1")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeLimit {
     /// The wire name of the messages.
@@ -30,3 +30,13 @@ pub struct ChangeLimit {
     /// The limit from now on.
     pub limit: Limit,
 }
+
+// Not derived: a compiler that misses one of the user's messages must not propose these.
+#[diagnostic::do_not_recommend]
+impl Message for ChangeLimit {
+    const NAME: &'static str = "longhaul.change_limit.v1";
+    const KIND: MessageKind = MessageKind::Command;
+}
+
+#[diagnostic::do_not_recommend]
+impl Command for ChangeLimit {}
