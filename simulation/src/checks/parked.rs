@@ -89,6 +89,7 @@ mod tests {
     fn parked(story: Story) -> Finding {
         let park = PendingChange::Park {
             id: id("out"),
+            token: None,
             reason: String::new(),
         };
         for_a_reason(&story.commit(unit([], [], [park]), 1).trace())
@@ -130,6 +131,7 @@ mod tests {
         let moved = refused.commit(unit([done("n")], [], [moved]), 1);
         let park = PendingChange::Park {
             id: id("out"),
+            token: None,
             reason: String::new(),
         };
         let parked = for_a_reason(&moved.commit(unit([], [], [park]), 2).trace());
