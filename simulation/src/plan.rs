@@ -439,7 +439,7 @@ impl Mix {
     }
 
     /// As long as a message is lent for, up to four times that.
-    const fn pause(&mut self) -> Duration {
+    fn pause(&mut self) -> Duration {
         let lease = u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(lease + self.random.below(3 * lease))
     }

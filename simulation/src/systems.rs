@@ -46,7 +46,6 @@ pub fn of_seed(seed: u64) -> (String, Simulation) {
         7 | 8 => (format!("orders({size})"), orders(size)),
         9 | 10 => (format!("contended_orders({size})"), contended_orders(size)),
         11 => (format!("alarms({size})"), alarms(size)),
-        _ if round.is_multiple_of(2) => (format!("outages({})", size + 3), outages(size + 3)),
         _ => (
             format!("orders_of_a_stored_client({size})"),
             orders_of_a_stored_client(size),

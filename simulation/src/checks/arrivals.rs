@@ -193,7 +193,9 @@ pub(super) fn conversed(trace: &Trace) -> Finding {
             if row.kind == PendingKind::Timeout {
                 timeouts.insert((unit.endpoint, &row.id), conversation(&row.envelope));
             }
-            let is_other = goes_on.is_some_and(|goes_on| goes_on != conversation(&row.envelope));
+            // The next of those that waited behind it is a copy of what another message caused.
+            let is_copy = row.name == "retry";
+            let is_other = goes_on.is_some_and(|goes_on| !is_copy && goes_on != conversation(&row.envelope));
             if handled.next == Some(InboxState::Done) && is_other {
                 return Err(format!(
                     "{} was sent for {}, and belongs to the conversation {} instead of {goes_on:?}",

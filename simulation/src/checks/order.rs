@@ -83,7 +83,9 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
             }
             What::Replayed { queue, envelope } => {
                 failed.remove(&(queue.as_str(), &envelope.id));
-                words.remove(&(queue, &envelope.id));
+                // What was done before it was sent back is done.
+                let earlier = words.entry((queue, &envelope.id)).or_default();
+                earlier.retain(|(before, _)| *before == u64::MAX);
             }
             What::Acknowledged { envelope, .. } if member.role == Role::Stored => {
                 // The row of a timeout is there until it fires: its alarm may go.
