@@ -39,6 +39,7 @@ impl<const MENDED: bool> Saga for Account<MENDED> {
 }
 
 impl<const MENDED: bool> Account<MENDED> {
+    #[expect(clippy::needless_pass_by_value, reason = "a saga is given its messages")]
     fn on_pay_in(&mut self, paid: PayIn, _: &mut SagaContext<Self>) -> HandlerResult {
         if paid.cents <= 0 {
             return Err(HandlerError::permanent("pay in: an amount is more than nothing"));
