@@ -5,6 +5,7 @@ mod bank;
 mod orders;
 mod outages;
 mod programs;
+mod rooms;
 mod versions;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub use bank::bank;
 pub use orders::{contended_orders, one_message, orders, orders_of_a_stored_client};
 pub use outages::outages;
 pub use programs::programs;
+pub use rooms::rooms;
 pub use versions::versions;
 
 use crate::effects::Effects;
@@ -26,10 +28,10 @@ use crate::simulation::Simulation;
 pub fn of_seed(seed: u64) -> (String, Simulation) {
     // The lowest bit of the seed chooses the broker.
     let turn = seed / 2;
-    let round = turn / 13;
+    let round = turn / 14;
     let size = 1 + round % 10;
     let is_shared = round.is_multiple_of(3);
-    match turn % 13 {
+    match turn % 14 {
         0..4 => {
             let count = 1 + round % 8;
             let name = format!("programs({seed}, {count}, {is_shared})");
@@ -46,6 +48,7 @@ pub fn of_seed(seed: u64) -> (String, Simulation) {
         7 | 8 => (format!("orders({size})"), orders(size)),
         9 | 10 => (format!("contended_orders({size})"), contended_orders(size)),
         11 => (format!("alarms({size})"), alarms(size)),
+        12 => (format!("rooms({size})"), rooms(size)),
         _ => (
             format!("orders_of_a_stored_client({size})"),
             orders_of_a_stored_client(size),

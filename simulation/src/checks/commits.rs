@@ -64,7 +64,8 @@ pub(super) fn together(trace: &Trace) -> Finding {
 
 /// Each change of a record begins with the version that the one before left.
 pub(super) fn chained(trace: &Trace) -> Finding {
-    let mut versions: HashMap<_, (u64, Option<Timestamp>)> = HashMap::new();
+    // A record that has expired goes on from its version, or from none if it was removed, which no trace shows.
+    let mut versions: HashMap<_, (u64, bool, Option<Timestamp>)> = HashMap::new();
     for unit in trace.lasting() {
         let now = trace.events.get(unit.at).map(|event| match event.what {
             What::Committed { local, .. } => local,
@@ -82,17 +83,21 @@ pub(super) fn chained(trace: &Trace) -> Finding {
             };
             let place = (unit.endpoint, key);
             let before = versions.get(&place).copied();
-            let version = before.map(|(version, _)| version);
+            let version = before.map(|(version, ..)| version);
             let expired =
-                before.is_some_and(|(_, expires)| expires.zip(now).is_some_and(|(at, now)| at <= now));
-            if version != expected && !(expected.is_none() && expired) {
+                before.is_some_and(|(.., expires)| expires.zip(now).is_some_and(|(at, now)| at <= now));
+            let was_removed = expected == Some(1) && before.is_some_and(|(_, is_anew, _)| is_anew);
+            if version != expected && !was_removed && !(expected.is_none() && expired) {
                 return Err(format!(
                     "{} wrote {}/{} after version {expected:?}, but it was at {version:?}",
                     unit.endpoint, key.collection, key.id
                 ));
             }
             match next {
-                Some(expires) => versions.insert(place, (version.unwrap_or(0) + 1, expires)),
+                Some(expires) => {
+                    let version = expected.or(version).unwrap_or(0);
+                    versions.insert(place, (version + 1, expired && expected.is_none(), expires))
+                }
                 None => versions.remove(&place),
             };
         }
@@ -103,7 +108,9 @@ pub(super) fn chained(trace: &Trace) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::story::{Story, add, done, put, unit};
+    use longhaul_core::store::RecordKey;
+
+    use crate::checks::story::{START, Story, add, done, put, unit};
 
     #[test]
     fn when_a_message_is_committed_twice_it_is_found_unless_a_crash_took_the_first() {
@@ -137,5 +144,21 @@ mod tests {
             .lose(0)
             .commit(unit([done("a")], [put("7", None)], []), 0);
         assert_eq!(chained(&redone.trace()), Ok(()));
+        let expiring = RecordChange::Put {
+            key: RecordKey::new("saga/order", "7"),
+            expected: Some(1),
+            body: "{}".into(),
+            expires: Some(START),
+        };
+        let anew = |version| {
+            Story::new()
+                .commit(unit([done("a")], [put("7", None)], []), 0)
+                .commit(unit([done("b")], [expiring.clone()], []), 1)
+                .commit(unit([done("c")], [put("7", None)], []), 2)
+                .commit(unit([done("d")], [put("7", Some(version))], []), 3)
+        };
+        assert_eq!(chained(&anew(1).trace()), Ok(()), "it was removed");
+        assert_eq!(chained(&anew(3).trace()), Ok(()), "it was not removed");
+        assert!(chained(&anew(2).trace()).is_err());
     }
 }

@@ -1,12 +1,12 @@
 //! Rules about timeouts: never early, never lost, never late.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::ids::MessageId;
-use longhaul_core::store::{PendingChange, PendingKind};
+use longhaul_core::store::{InboxState, PendingChange, PendingKind};
 
 use super::Finding;
 use super::rows::Rows;
@@ -133,10 +133,12 @@ pub(super) fn all_end(trace: &Trace) -> Finding {
         })
 }
 
-/// A timeout fires soon after it is due, or after what is wrong has passed.
+/// A timeout fires soon after it is due, or after what is wrong has passed. One whose handler has failed fires as its retries
+/// say.
 pub(super) fn in_time(trace: &Trace) -> Finding {
     let mut timeouts = Timeouts::default();
     let mut seen = 0;
+    let mut retried = HashSet::new();
     // Since when nothing is wrong any more.
     let mut quiet = Timestamp::MIN;
     for unit in trace.lasting() {
@@ -152,6 +154,15 @@ pub(super) fn in_time(trace: &Trace) -> Finding {
         let What::Committed { local, .. } = event.what else {
             continue;
         };
+        for change in &unit.work.inbox {
+            if let Some(InboxState::Scheduled { .. }) = change.next {
+                retried.insert((unit.endpoint, &change.id));
+            }
+        }
+        let alarms = unit.work.inbox.iter();
+        let is_retried = alarms
+            .map(|change| (unit.endpoint, &change.id))
+            .any(|alarm| retried.contains(&alarm));
         for change in &unit.work.pending {
             let Some(fired) = timeouts.change(unit.endpoint, event.at, change) else {
                 continue;
@@ -159,7 +170,7 @@ pub(super) fn in_time(trace: &Trace) -> Finding {
             // It was due so long ago by the clock of whoever fires it.
             let due = event.at - local.since(fired.due);
             let late = event.at.since(due.max(fired.since).max(quiet));
-            if late > IN_TIME && !fired.was_parked {
+            if late > IN_TIME && !fired.was_parked && !is_retried {
                 return Err(format!(
                     "the timeout {} of {} fired at {local}, {late:?} after it was due and nothing was wrong any more",
                     fired.name, unit.endpoint
@@ -173,7 +184,7 @@ pub(super) fn in_time(trace: &Trace) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::story::{START, Story, add, done, id, message, row, unit};
+    use crate::checks::story::{START, Story, add, done, id, message, row, scheduled, unit};
 
     fn timeout(due: Timestamp) -> PendingChange {
         let mut timeout = row("t", "m");
@@ -286,6 +297,14 @@ mod tests {
             in_time(&story.commit(unit([done("alarm")], [], [fire()]), index).trace())
         };
         assert!(fired(late()).is_err());
+        let failed = |alarm| asked().commit(unit([scheduled(alarm, 1, 1)], [], []), 1);
+        let later = Duration::from_secs(3600);
+        assert_eq!(
+            fired(failed("alarm").after(later)),
+            Ok(()),
+            "its handler has failed"
+        );
+        assert!(fired(failed("other").after(later)).is_err());
         assert!(fired(asked().disturbed().after(Duration::from_secs(3600))).is_err());
         assert_eq!(fired(asked()), Ok(()));
         assert_eq!(fired(late().disturbed()), Ok(()));
