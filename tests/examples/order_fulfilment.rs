@@ -155,5 +155,5 @@ fn when_another_process_uses_the_directory_it_is_refused() {
     first.wait_for_file(&data.join("office.jsonl"));
     let ran = demonstration(&data).run();
     assert_eq!(ran.code, Some(1), "{}", ran.stdout);
-    assert!(ran.stderr.contains("another process"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("in use by process"), "{}", ran.stderr);
 }
