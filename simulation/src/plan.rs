@@ -440,8 +440,7 @@ impl Mix {
 
     /// As long as a message is lent for, up to four times that.
     const fn pause(&mut self) -> Duration {
-        let lease = LEASE.as_micros() as u64;
-        Duration::from_micros(lease + self.random.below(3 * lease))
+        Duration::from_secs(LEASE.as_secs() + self.random.below(3 * LEASE.as_secs()))
     }
 
     /// A second or an hour, forward or back.
