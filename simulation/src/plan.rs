@@ -439,9 +439,8 @@ impl Mix {
     }
 
     /// As long as a message is lent for, up to four times that.
-    fn pause(&mut self) -> Duration {
-        let lease = u64::try_from(LEASE.as_micros()).unwrap_or(u64::MAX);
-        Duration::from_micros(lease + self.random.below(3 * lease))
+    const fn pause(&mut self) -> Duration {
+        Duration::from_secs(LEASE.as_secs() + self.random.below(3 * LEASE.as_secs()))
     }
 
     /// A second or an hour, forward or back.

@@ -37,6 +37,8 @@ pub(crate) struct Shelf {
     view: Option<Arc<dyn Store>>,
     /// All units ever committed that were not lost.
     journal: Vec<Written>,
+    /// What was removed, each after so many units: before which time, when, and how much at most.
+    purges: Vec<(usize, Timestamp, Timestamp, usize)>,
     /// When the rows are due that are still to be sent or to fire, in the world's time.
     dues: Dues,
     /// Whether several processes use it, so that it is nobody's to lose.
@@ -98,6 +100,7 @@ impl Shelf {
             memory: Memory::pretending_durable(),
             view: None,
             journal: Vec::new(),
+            purges: Vec::new(),
             dues: BTreeMap::new(),
             is_shared,
         }
@@ -140,12 +143,20 @@ impl Shelf {
             return Some(kept);
         }
         self.journal.truncate(kept);
+        self.purges.retain(|(after, ..)| *after <= kept);
         self.memory = Memory::pretending_durable();
         if let Some(Ok(store)) = self.memory.open(endpoint).now_or_never() {
-            for written in &self.journal {
+            let purge_after = |number: usize| {
+                for (_, before, now, limit) in self.purges.iter().filter(|(after, ..)| *after == number) {
+                    drop(store.admin().purge(*before, *now, *limit).now_or_never());
+                }
+            };
+            for (number, written) in self.journal.iter().enumerate() {
+                purge_after(number);
                 // A unit that was committed once commits again, on what was there before it.
                 drop(store.commit((*written.unit).clone()).now_or_never());
             }
+            purge_after(self.journal.len());
         }
         self.dues.clear();
         for written in &self.journal {
@@ -425,7 +436,19 @@ impl StoreAdmin for SimStore {
     }
 
     async fn purge(&self, before: Timestamp, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        self.inner.admin().purge(before, now, limit).await
+        let purge = |world: &mut World| {
+            let purged = self.inner.admin().purge(before, now, limit).now_or_never();
+            if let Some(shelf) = world.shelves.get_mut(&self.endpoint)
+                && matches!(purged, Some(Ok(1..)))
+            {
+                shelf.purges.push((shelf.journal.len(), before, now, limit));
+            }
+            purged
+        };
+        self.incarnation
+            .act(purge)
+            .await
+            .unwrap_or_else(|| Err(unavailable()))
     }
 
     async fn sizes(&self) -> Result<Sizes, StoreError> {
