@@ -8,7 +8,7 @@ use longhaul_core::endpoint::EndpointBuilder;
 use longhaul_core::handler::{Context, Handler, HandlerError, HandlerResult};
 use longhaul_core::recoverability::RetryPolicy;
 use longhaul_sagas::{Definition, Saga, SagaContext, SagaEndpoint};
-use longhaul_simulation::{Faults, Outside, Personality, Simulation, Workload};
+use longhaul_simulation::{Faults, Outside, Personality, Simulation, Workload, systems};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Copy, Command, Serialize, Deserialize)]
@@ -214,4 +214,12 @@ fn when_a_retry_is_farther_away_than_the_broker_reaches_it_comes_all_the_same() 
         .run_seed(0)
         .unwrap_or_else(|failure| panic!("{failure}"));
     assert!(summary.virtual_time >= DELAY, "{:?}", summary.virtual_time);
+}
+
+/// A claim that was made before the clock went back an hour lasts an hour longer: the timeout fires late, as it may.
+#[test]
+fn when_the_clock_goes_back_after_a_claim_a_timeout_may_fire_as_much_later() {
+    systems::alarms(3).replay(
+        "rabbit requests:6,8 world#1=at:5460790:step:1:-3600000000 claim#0=silence:0 arrival#2=late:20000000",
+    );
 }

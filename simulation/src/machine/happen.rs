@@ -121,9 +121,9 @@ impl Machine<'_> {
         };
         let length = match what {
             WorldFault::Block(length) | WorldFault::Pause(_, length) => length,
-            WorldFault::Cut(_) | WorldFault::EndConsumer(_) | WorldFault::Step(..) | WorldFault::Stop(_) => {
-                Duration::ZERO
-            }
+            // A claim made before a step back lasts that much longer.
+            WorldFault::Step(_, micros) => Duration::from_micros(micros.min(0).unsigned_abs()),
+            WorldFault::Cut(_) | WorldFault::EndConsumer(_) | WorldFault::Stop(_) => Duration::ZERO,
         };
         let mut state = self.hub.world();
         state.note(now, process, What::World(text));
