@@ -119,7 +119,10 @@ impl Future for Sleep {
             state.next_timer += 1;
             state.next_timer
         });
-        state.timers.insert((self.due, number), cx.waker().clone());
+        let waker = state.timers.entry((self.due, number));
+        waker
+            .and_modify(|waker| waker.clone_from(cx.waker()))
+            .or_insert_with(|| cx.waker().clone());
         Poll::Pending
     }
 }
