@@ -174,6 +174,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Resolves once `now()` is at or after `due`.
     fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()>;
 
+    /// Resolves once so much time has passed. Where somebody may set the clock, that changes nothing of it: limits on calls
+    /// are kept when the clock goes back.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.sleep_until(self.now() + duration)
+    }
+
     /// How long `duration` of this clock takes in the world outside (brokers have clocks of their own).
     fn to_real(&self, duration: Duration) -> Duration {
         duration
@@ -195,7 +201,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// Waits for `future`, for at most `limit` of `clock`'s time. `None`: the time ran out and the future was dropped.
 pub async fn within<F: Future>(clock: &dyn Clock, limit: Duration, future: F) -> Option<F::Output> {
-    let deadline = clock.sleep_until(clock.now() + limit);
+    let deadline = clock.sleep(limit);
     tokio::select! {
         biased;
         output = future => Some(output),
@@ -231,6 +237,10 @@ impl Clock for SystemClock {
                 tokio::time::sleep(left.min(Duration::from_secs(60))).await;
             }
         })
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
     }
 }
 
@@ -283,6 +293,10 @@ impl Clock for ScaledClock {
                 tokio::time::sleep(real.min(Duration::from_secs(60))).await;
             }
         })
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        SystemClock.sleep(self.to_real(duration))
     }
 
     fn to_real(&self, duration: Duration) -> Duration {

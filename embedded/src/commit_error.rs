@@ -32,6 +32,8 @@ pub enum CommitErrorKind {
     Failed,
     /// The database was closed before the batch was queued. Nothing was written.
     Closed,
+    /// The database takes nothing more, and is still making durable what was queued; it goes on in the background.
+    StillClosing,
 }
 
 impl CommitError {
@@ -121,6 +123,18 @@ impl CommitError {
         let detail = "the database is closed; open it anew".to_owned();
         Self {
             kind: CommitErrorKind::Closed,
+            key: None,
+            detail,
+            failure: None,
+        }
+    }
+
+    pub(crate) fn still_closing() -> Self {
+        let detail =
+            "the database is still being closed, in the background; the directory is in use until it is"
+                .to_owned();
+        Self {
+            kind: CommitErrorKind::StillClosing,
             key: None,
             detail,
             failure: None,

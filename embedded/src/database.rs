@@ -1,13 +1,23 @@
 //! The handle that everything of a process shares.
 
-use std::{fmt, path::Path, sync::Arc, thread::ThreadId};
+use std::{fmt, path::Path, sync::Arc, thread::ThreadId, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::{
-    batch::Batch, commit::Commit, commit_error::CommitError, failure::Failure, open_error::OpenError,
-    options::Options, queue::Job, read_error::ReadError, recovery, scan::Scan, shared::Shared, stats::Stats,
+    batch::Batch,
+    commit::Commit,
+    commit_error::CommitError,
+    failure::Failure,
+    open_error::OpenError,
+    options::Options,
+    queue::Job,
+    read_error::ReadError,
+    recovery,
+    scan::Scan,
+    shared::{CLOSE_WAIT, Shared},
+    stats::Stats,
     writer,
 };
 
@@ -189,11 +199,19 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// The reason when the engine has stopped before everything was durable.
+    /// The reason when the engine has stopped before everything was durable, and
+    /// [`StillClosing`](crate::CommitErrorKind::StillClosing) when it needs longer than 10 s.
     pub fn close(self) -> Result<(), CommitError> {
-        self.shared().close(self.handle.writer);
-        self.failure()
-            .map_or(Ok(()), |failure| Err(CommitError::failed(failure)))
+        self.close_within(CLOSE_WAIT)
+    }
+
+    pub(crate) fn close_within(self, limit: Duration) -> Result<(), CommitError> {
+        let is_closed = self.shared().close(self.handle.writer, limit);
+        match self.failure() {
+            Some(failure) => Err(CommitError::failed(failure)),
+            None if is_closed => Ok(()),
+            None => Err(CommitError::still_closing()),
+        }
     }
 
     #[cfg(test)]
@@ -208,7 +226,7 @@ impl Database {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.close(self.writer);
+        self.shared.close(self.writer, CLOSE_WAIT);
     }
 }
 

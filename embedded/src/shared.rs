@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long closing waits for the writer before it leaves it to finish alone.
-const CLOSE_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Shared {
     pub(crate) path: PathBuf,
@@ -75,24 +75,24 @@ impl Shared {
         self.counters.read(self.queue.len() as u64, bytes, alarm)
     }
 
-    /// Closes the queue, and waits until the writer has let go of the directory, unless this is the writer.
-    pub(crate) fn close(&self, writer: ThreadId) {
+    /// Closes the queue, and waits so long until the writer has let go of the directory, unless this is the writer. Returns
+    /// whether it has.
+    pub(crate) fn close(&self, writer: ThreadId, limit: Duration) -> bool {
         self.queue.close();
         if thread::current().id() == writer {
-            return;
+            return false;
         }
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .closing
-            .wait_timeout_while(closed, CLOSE_WAIT, |closed| !*closed);
+        let waited = self.closing.wait_timeout_while(closed, limit, |closed| !*closed);
         let (_closed, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             tracing::warn!(
                 path = %self.path.display(),
                 "the database is still being closed after {} s; it goes on in the background",
-                CLOSE_WAIT.as_secs()
+                limit.as_secs()
             );
         }
+        !waited.timed_out()
     }
 
     /// Tells those who wait in [`close`](Self::close) that the directory may be opened again.

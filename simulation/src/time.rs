@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use longhaul_core::clock::{Clock, Timestamp};
@@ -20,8 +21,13 @@ struct State {
     /// By how many microseconds it is ahead of the world.
     ahead: i64,
     next_timer: u64,
-    timers: BTreeMap<(Timestamp, u64), Waker>,
+    /// Of those who wait for a time that it shows.
+    timers: Timers,
+    /// Of those who wait for a while, by the time of the world.
+    whiles: Timers,
 }
+
+type Timers = BTreeMap<(Timestamp, u64), Waker>;
 
 impl SimClock {
     pub(crate) fn starting_at(start: Timestamp) -> Self {
@@ -29,7 +35,8 @@ impl SimClock {
             now: start,
             ahead: 0,
             next_timer: 0,
-            timers: BTreeMap::new(),
+            timers: Timers::new(),
+            whiles: Timers::new(),
         })))
     }
 
@@ -59,18 +66,26 @@ impl SimClock {
     /// When, in the world's time, somebody wants to be woken next.
     pub(crate) fn next_timer(&self) -> Option<Timestamp> {
         let state = self.lock();
-        let (due, _) = state.timers.keys().next()?;
-        Some(shifted(*due, state.ahead.saturating_neg()))
+        let shown = state.timers.keys().next().map(|(due, _)| state.to_world(*due));
+        let passed = state.whiles.keys().next().map(|(due, _)| *due);
+        shown.into_iter().chain(passed).min()
     }
 }
 
 impl State {
+    fn to_world(&self, time: Timestamp) -> Timestamp {
+        shifted(time, self.ahead.saturating_neg())
+    }
+
     fn take_due(&mut self) -> Vec<Waker> {
+        let world = self.to_world(self.now);
         let mut due = Vec::new();
-        while let Some(first) = self.timers.first_entry()
-            && first.key().0 <= self.now
-        {
-            due.push(first.remove());
+        for (timers, now) in [(&mut self.timers, self.now), (&mut self.whiles, world)] {
+            while let Some(first) = timers.first_entry()
+                && first.key().0 <= now
+            {
+                due.push(first.remove());
+            }
         }
         due
     }
@@ -95,6 +110,19 @@ impl Clock for SimClock {
         Box::pin(Sleep {
             clock: self.clone(),
             due,
+            is_while: false,
+            registered: None,
+        })
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let state = self.lock();
+        let due = state.to_world(state.now) + duration;
+        drop(state);
+        Box::pin(Sleep {
+            clock: self.clone(),
+            due,
+            is_while: true,
             registered: None,
         })
     }
@@ -103,7 +131,19 @@ impl Clock for SimClock {
 struct Sleep {
     clock: SimClock,
     due: Timestamp,
+    /// Whether it is due by the time of the world.
+    is_while: bool,
     registered: Option<u64>,
+}
+
+impl State {
+    fn timers(&mut self, is_while: bool) -> &mut Timers {
+        if is_while {
+            &mut self.whiles
+        } else {
+            &mut self.timers
+        }
+    }
 }
 
 impl Future for Sleep {
@@ -112,14 +152,19 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let clock = self.clock.clone();
         let mut state = clock.lock();
-        if state.now >= self.due {
+        let now = if self.is_while {
+            state.to_world(state.now)
+        } else {
+            state.now
+        };
+        if now >= self.due {
             return Poll::Ready(());
         }
         let number = *self.registered.get_or_insert_with(|| {
             state.next_timer += 1;
             state.next_timer
         });
-        let waker = state.timers.entry((self.due, number));
+        let waker = state.timers(self.is_while).entry((self.due, number));
         waker
             .and_modify(|waker| waker.clone_from(cx.waker()))
             .or_insert_with(|| cx.waker().clone());
@@ -130,16 +175,17 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(number) = self.registered {
-            self.clock.lock().timers.remove(&(self.due, number));
+            self.clock
+                .lock()
+                .timers(self.is_while)
+                .remove(&(self.due, number));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use futures_util::FutureExt;
+    use futures_util::FutureExt as _;
 
     use super::*;
 
@@ -155,6 +201,21 @@ mod tests {
         clock.follow(start + Duration::from_secs(69));
         assert!((&mut sleeper).now_or_never().is_none());
         clock.follow(start + Duration::from_secs(70));
+        assert!(sleeper.now_or_never().is_some());
+    }
+
+    #[test]
+    fn when_a_clock_is_set_back_whoever_sleeps_for_a_while_wakes_as_before() {
+        let start = Timestamp::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let clock = SimClock::starting_at(start);
+        let mut sleeper = clock.sleep(Duration::from_secs(10));
+        assert!((&mut sleeper).now_or_never().is_none());
+        clock.step(-60_000_000);
+        assert_eq!(clock.next_timer(), Some(start + Duration::from_secs(10)));
+        clock.step(120_000_000);
+        clock.follow(start + Duration::from_secs(9));
+        assert!((&mut sleeper).now_or_never().is_none());
+        clock.follow(start + Duration::from_secs(10));
         assert!(sleeper.now_or_never().is_some());
     }
 }

@@ -223,3 +223,11 @@ fn when_the_clock_goes_back_after_a_claim_a_timeout_may_fire_as_much_later() {
         "rabbit requests:6,8 world#1=at:5460790:step:1:-3600000000 claim#0=silence:0 arrival#2=late:20000000",
     );
 }
+
+/// So does one that was made before the clock went back twice.
+#[test]
+fn when_the_clock_goes_back_twice_after_a_claim_a_timeout_may_fire_later_by_both() {
+    systems::alarms(1).replay(
+        "sqs requests:0 world#0=at:27940216:step:1:-3600000000 world#1=at:527:step:1:-3600000000 claim#0=silence:0",
+    );
+}

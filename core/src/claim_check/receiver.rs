@@ -185,9 +185,7 @@ impl Fetcher {
             if attempt >= TRIES {
                 return Err(error);
             }
-            self.clock
-                .sleep_until(self.clock.now() + self.clock.of_real(pause))
-                .await;
+            self.clock.sleep(self.clock.of_real(pause)).await;
             pause *= 2;
         }
         Err(BodyError::new(

@@ -215,10 +215,7 @@ async fn send_all(shared: &Shared, mut left: Vec<PendingRow>) {
                 .is_none_or(|result| result.is_err_and(|error| may_still_go(&error)))
         });
         if !left.is_empty() {
-            shared
-                .clock
-                .sleep_until(shared.clock.now() + shared.waits.again)
-                .await;
+            shared.clock.sleep(shared.waits.again).await;
         }
     }
 }

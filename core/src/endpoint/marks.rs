@@ -80,10 +80,7 @@ pub(crate) async fn flush_marks(shared: &Shared) {
         pass!(shared, After WriteMarks);
         if let Err(error) = written {
             tracing::warn!(%error, "could not write down what was sent; it is sent again under the same ids");
-            shared
-                .clock
-                .sleep_until(shared.clock.now() + shared.waits.again)
-                .await;
+            shared.clock.sleep(shared.waits.again).await;
         }
     }
 }

@@ -63,7 +63,11 @@ impl RelaySignal {
             match next {
                 Some(at) if at <= now => return,
                 Some(at) => {
-                    let _ = within(&*shared.clock, at.since(now), self.notify.notified()).await;
+                    tokio::select! {
+                        biased;
+                        () = self.notify.notified() => {}
+                        () = shared.clock.sleep_until(at) => {}
+                    }
                 }
                 None => self.notify.notified().await,
             }

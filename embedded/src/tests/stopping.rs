@@ -1,6 +1,6 @@
 //! Closing, and the first error.
 
-use std::{io, thread};
+use std::{io, thread, time::Duration};
 
 use super::{Held, kind, put};
 use crate::{CommitErrorKind, Database, FailureKind, ReadErrorKind, Scan};
@@ -29,6 +29,21 @@ fn when_it_is_closed_with_commits_queued() {
 
     let again = Database::open(held.directory.path().join("data")).unwrap();
     assert_eq!(again.count(&Scan::all()).unwrap(), 3);
+}
+
+#[test]
+fn when_closing_takes_longer_than_one_waits_it_says_so_and_goes_on() {
+    let held = Held::new();
+    held.hold();
+    let queued = held.database.commit(put("queued", "x"));
+    let database = held.database.clone();
+    assert_eq!(
+        kind(database.close_within(Duration::ZERO)),
+        CommitErrorKind::StillClosing
+    );
+    held.gate().open();
+    queued.wait().unwrap();
+    held.database.clone().close().unwrap();
 }
 
 #[tokio::test]

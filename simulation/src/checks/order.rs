@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
+use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
 use longhaul_core::ids::MessageId;
 use longhaul_core::store::{InboxState, PendingChange};
@@ -39,12 +40,13 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// A process with a store acknowledges a message only when what came of it lasts.
+/// A process with a store acknowledges a copy of a message only when what it knows of the message, for good, has no use for it.
 pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
-    // Copies of generations before the number are settled.
-    let mut words: HashMap<(&Address, &MessageId), Vec<(u64, Written)>> = HashMap::new();
+    let mut known: HashMap<(&Address, &MessageId), Vec<(Option<InboxState>, Written)>> = HashMap::new();
     let mut ends = Ends::default();
+    // In the error queue now, and ever.
     let mut failed = HashSet::new();
+    let mut ever_failed = HashSet::new();
     for (at, event) in trace.events.iter().enumerate() {
         let Some(member) = trace.members.get(event.process) else {
             continue;
@@ -54,21 +56,13 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
                 unit, durable, index, ..
             } => {
                 for change in &unit.inbox {
-                    let before = match change.next {
-                        Some(InboxState::Done) => u64::MAX,
-                        Some(InboxState::Scheduled { generation, .. }) => u64::from(generation),
-                        // One that failed is in the error queue, or nowhere.
-                        Some(InboxState::Failed { .. } | InboxState::Started { .. }) | None => continue,
-                    };
                     let written = Written {
                         at,
                         index: *index,
                         durable: *durable,
                     };
-                    words
-                        .entry((&member.name, &change.id))
-                        .or_default()
-                        .push((before, written));
+                    let states = known.entry((&member.name, &change.id)).or_default();
+                    states.push((change.next, written));
                 }
             }
             What::Lost { from } => ends.add(&member.name, at, *from),
@@ -80,25 +74,23 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
                 // It excuses whoever put it there, until it is sent back.
                 let source = envelope.headers.get(headers::ERROR_SOURCE);
                 failed.insert((source.unwrap_or_default(), &envelope.id));
+                ever_failed.insert((source.unwrap_or_default(), &envelope.id));
             }
             What::Replayed { queue, envelope } => {
                 failed.remove(&(queue.as_str(), &envelope.id));
-                // What was done before it was sent back is done.
-                let earlier = words.entry((queue, &envelope.id)).or_default();
-                earlier.retain(|(before, _)| *before == u64::MAX);
             }
             What::Acknowledged { envelope, .. } if member.role == Role::Stored => {
                 // The row of a timeout is there until it fires: its alarm may go.
                 let is_alarm = envelope.headers.get(headers::TIMEOUT_ID).is_some();
-                let generation = envelope.number(headers::GENERATION).unwrap_or(0);
-                let words = words.get(&(&member.name, &envelope.id));
-                let is_settled = words.is_some_and(|words| {
-                    let settles = |(before, unit): &(u64, Written)| {
-                        *before > generation && ends.lasts(&member.name, *unit, event.at)
-                    };
-                    words.iter().any(settles)
+                let states = known.get(&(&member.name, &envelope.id));
+                let lasts = |written: Written| ends.lasts(&member.name, written, event.at);
+                let state = states.and_then(|states| {
+                    let mut lasting = states.iter().rev().filter(|(_, written)| lasts(*written));
+                    lasting.next().and_then(|(state, _)| *state)
                 });
-                if !is_alarm && !is_settled && !failed.contains(&(member.name.as_str(), &envelope.id)) {
+                let place = (member.name.as_str(), &envelope.id);
+                let is_set_aside = failed.contains(&place);
+                if !is_alarm && !is_set_aside && !settles(state, envelope, ever_failed.contains(&place)) {
                     return Err(format!(
                         "{} acknowledged {} before anything about it was durable",
                         member.name, envelope.id
@@ -109,6 +101,19 @@ pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
         }
     }
     Ok(())
+}
+
+/// Whether an endpoint that knows this of a message needs this copy of it no more.
+fn settles(state: Option<InboxState>, copy: &Envelope, was_set_aside: bool) -> bool {
+    match state {
+        Some(InboxState::Done) => true,
+        Some(InboxState::Scheduled { generation, .. } | InboxState::Started { generation, .. }) => {
+            copy.number(headers::GENERATION).unwrap_or(0) < u64::from(generation)
+        }
+        // What is handled again is the copy that was sent back.
+        Some(InboxState::Failed { .. }) => was_set_aside && copy.headers.get(headers::REPLAY).is_none(),
+        None => false,
+    }
 }
 
 /// What an endpoint with a store sends was committed before, and that lasts.
@@ -197,7 +202,9 @@ pub(super) fn marked_late(trace: &Trace) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::story::{Story, add, done, id, message, message_with, scheduled, unit};
+    use crate::checks::story::{
+        Story, add, done, failed_for_good, forgotten, id, message, message_with, scheduled, started, unit,
+    };
 
     #[test]
     fn when_a_message_is_acknowledged_too_early_it_is_found() {
@@ -228,14 +235,43 @@ mod tests {
         assert!(acknowledged(set_aside("archive")).is_err());
         let replayed = || set_aside("sales").replayed(message("m"));
         assert!(acknowledged(replayed()).is_err());
-        let tried = Story::new().commit(unit([scheduled("m", 1, 1)], [], []), 0);
-        assert_eq!(acknowledged(tried.clone()), Ok(()));
-        assert!(
-            acknowledged(tried.replayed(message("m"))).is_err(),
-            "that was before"
-        );
         let handled = replayed().commit(unit([done("m")], [], []), 0);
         assert_eq!(acknowledged(handled), Ok(()));
+    }
+
+    #[test]
+    fn when_a_copy_is_acknowledged_that_counts_it_is_found() {
+        let copy = |generation: &str| message_with("m", headers::GENERATION, generation);
+        let tried = Story::new().commit(unit([scheduled("m", 1, 1)], [], []), 0);
+        let acknowledged = |copy: Envelope| acknowledged_late(&tried.clone().acknowledge(copy).trace());
+        assert_eq!(acknowledged(message("m")), Ok(()));
+        assert!(acknowledged(copy("1")).is_err());
+        let began = tried.clone().commit(unit([started("m", 2)], [], []), 1);
+        assert_eq!(acknowledged_late(&began.acknowledge(copy("1")).trace()), Ok(()));
+        let forgotten = unit([forgotten("m")], [], []);
+        let begun_anew = tried.clone().commit(forgotten, 1).acknowledge(message("m"));
+        assert!(acknowledged_late(&begun_anew.trace()).is_err());
+    }
+
+    #[test]
+    fn when_a_copy_that_was_sent_back_is_acknowledged_unhandled_it_is_found_but_not_an_old_one() {
+        let set_aside = || {
+            let failed = message_with("m", headers::ERROR_SOURCE, "sales");
+            let failing = Story::new().taken_into(ERROR_QUEUE, failed);
+            failing.commit(unit([failed_for_good("m")], [], []), 0)
+        };
+        let replay = || message_with("m", headers::REPLAY, "1");
+        let replayed = || set_aside().replayed(replay());
+        assert!(acknowledged_late(&replayed().acknowledge(replay()).trace()).is_err());
+        assert_eq!(
+            acknowledged_late(&replayed().acknowledge(message("m")).trace()),
+            Ok(()),
+            "it was set aside, and what counts is on its way"
+        );
+        // It was in the error queue twice, and the first to come back is scheduled again.
+        let twice = replayed().commit(unit([scheduled("m", 1, 1)], [], []), 1);
+        let twice = twice.replayed(replay()).acknowledge(replay());
+        assert_eq!(acknowledged_late(&twice.trace()), Ok(()));
     }
 
     #[test]

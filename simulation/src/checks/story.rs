@@ -223,6 +223,27 @@ pub(crate) fn done(text: &str) -> InboxChange {
     change(text, InboxState::Done)
 }
 
+pub(crate) fn started(text: &str, generation: u32) -> InboxChange {
+    let state = InboxState::Started {
+        generation,
+        attempts: 1,
+        times: 1,
+        since: START,
+    };
+    change(text, state)
+}
+
+pub(crate) fn failed_for_good(text: &str) -> InboxChange {
+    change(text, InboxState::Failed { attempts: 1 })
+}
+
+pub(crate) fn forgotten(text: &str) -> InboxChange {
+    InboxChange {
+        next: None,
+        ..done(text)
+    }
+}
+
 pub(crate) fn scheduled(text: &str, generation: u32, attempts: u32) -> InboxChange {
     let state = InboxState::Scheduled {
         generation,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longhaul_core::clock::{Clock, Timestamp};
 
-use super::Machine;
+use super::{Machine, SETTLE};
 use crate::hub::World as State;
 use crate::plan::WorldFault;
 use crate::trace::What;
@@ -121,9 +121,11 @@ impl Machine<'_> {
         };
         let length = match what {
             WorldFault::Block(length) | WorldFault::Pause(_, length) => length,
-            // A claim made before a step back lasts that much longer.
-            WorldFault::Step(_, micros) => Duration::from_micros(micros.min(0).unsigned_abs()),
-            WorldFault::Cut(_) | WorldFault::EndConsumer(_) | WorldFault::Stop(_) => Duration::ZERO,
+            // A claim that was made before all steps back lasts longer by all of them.
+            WorldFault::Step(_, micros) if micros < 0 => self.slack.saturating_sub(SETTLE),
+            WorldFault::Step(..) | WorldFault::Cut(_) | WorldFault::EndConsumer(_) | WorldFault::Stop(_) => {
+                Duration::ZERO
+            }
         };
         let mut state = self.hub.world();
         state.note(now, process, What::World(text));
