@@ -31,10 +31,10 @@ use crate::simulation::Simulation;
 pub fn of_seed(seed: u64) -> (String, Simulation) {
     // The lowest bit of the seed chooses the broker.
     let turn = seed / 2;
-    let round = turn / 13;
+    let round = turn / 14;
     let size = 1 + round % 10;
     let is_shared = round.is_multiple_of(3);
-    match turn % 13 {
+    match turn % 14 {
         0..4 => {
             let count = 1 + round % 8;
             let name = format!("programs({seed}, {count}, {is_shared})");
@@ -51,6 +51,7 @@ pub fn of_seed(seed: u64) -> (String, Simulation) {
         7 | 8 => (format!("orders({size})"), orders(size)),
         9 | 10 => (format!("contended_orders({size})"), contended_orders(size)),
         11 => (format!("alarms({size})"), alarms(size)),
+        12 => (format!("outages({size})"), outages(size)),
         _ => (
             format!("orders_of_a_stored_client({size})"),
             orders_of_a_stored_client(size),
