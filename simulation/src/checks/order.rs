@@ -40,9 +40,12 @@ impl<'a> Ends<'a> {
     }
 }
 
+/// What was known of a message from a unit on.
+type Known = (Option<InboxState>, Written);
+
 /// A process with a store acknowledges a copy of a message only when what it knows of the message, for good, has no use for it.
 pub(super) fn acknowledged_late(trace: &Trace) -> Finding {
-    let mut known: HashMap<(&Address, &MessageId), Vec<(Option<InboxState>, Written)>> = HashMap::new();
+    let mut known: HashMap<(&Address, &MessageId), Vec<Known>> = HashMap::new();
     let mut ends = Ends::default();
     // In the error queue now, and ever.
     let mut failed = HashSet::new();
