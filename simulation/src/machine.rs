@@ -211,23 +211,22 @@ impl<'a> Machine<'a> {
 
     /// The process whose turn it is, if any can run.
     fn choose(&mut self) -> Option<usize> {
-        let mut state = self.hub.world();
-        let count = self.processes.len();
-        let can_run = |at: &usize| {
-            let process = &self.processes[*at];
-            process.can_run() && state.processes[*at].paused_until.is_none()
-        };
-        let turn = self.turn + 1;
+        let mut guard = self.hub.world();
+        let state = &mut *guard;
+        let (count, turn) = (self.processes.len(), self.turn + 1);
+        let standing = &state.processes;
+        let can_run = |at: &usize| self.processes[*at].can_run() && standing[*at].paused_until.is_none();
         let mut ready = (0..count).map(|offset| (turn + offset) % count).filter(can_run);
         let first = ready.next()?;
-        let others: Vec<usize> = ready.collect();
-        let chosen = match (others.as_slice(), first) {
-            ([], _) => first,
+        let others = ready.clone().count();
+        let chosen = match others {
+            0 => first,
             _ => match state.chooser.ask(Site::Turn) {
-                Some(Fault::Pick(which)) => others[usize::from(which) % others.len()],
+                Some(Fault::Pick(which)) => ready.nth(usize::from(which) % others).unwrap_or(first),
                 _ => first,
             },
         };
+        drop(guard);
         self.turn = chosen;
         Some(chosen)
     }

@@ -18,6 +18,9 @@ use crate::shrink::shrink;
 use crate::workload::Workload;
 use crate::world::World;
 
+/// One seed in so many is run twice.
+const AGAIN: u64 = 100;
+
 type Check = Arc<dyn Fn(&Effects) -> Result<(), String> + Send + Sync>;
 
 /// An invariant of the user's.
@@ -242,13 +245,14 @@ impl Simulation {
         Ok(summary)
     }
 
-    /// Runs the schedule of one seed.
+    /// Runs the schedule of one seed; each hundredth twice, to see that the same happens.
     ///
     /// # Errors
-    /// It breaks something; it comes back shrunk.
+    /// It breaks something; it comes back shrunk. Or something else happened the second time.
     pub fn run_seed(&self, seed: u64) -> Result<Summary, Box<Failure>> {
         let run = self.draw(seed);
         let Some((broken, what)) = self.violation(&run) else {
+            self.goes_alike(seed, &run)?;
             return Ok(Summary::of(&run));
         };
         let smallest = shrink(&run.schedule, self.workload.len(), |schedule| {
@@ -261,6 +265,23 @@ impl Simulation {
             None => (run, broken, what),
         };
         Err(Box::new(Failure::new(Some(seed), broken, what, &run)))
+    }
+
+    /// Every so often a seed is run twice: what is not the same again could not be shown again when it broke something.
+    fn goes_alike(&self, seed: u64, run: &Run) -> Result<(), Box<Failure>> {
+        if !seed.is_multiple_of(AGAIN) {
+            return Ok(());
+        }
+        let again = self.draw(seed);
+        let Some((first, second)) = run.trace.parting(&again.trace) else {
+            return Ok(());
+        };
+        let what = format!(
+            "run again, seed {seed} went otherwise; something in the code asks what is not of the simulation: the time, random \
+             numbers, a static, or the order of a hash map. The first that differs:\n  {first}\n  {second}"
+        );
+        let broken = String::from("one seed gives one schedule");
+        Err(Box::new(Failure::new(Some(seed), broken, what, run)))
     }
 
     /// Whether the schedule of one seed breaks something, without shrinking it.

@@ -53,6 +53,9 @@ pub(crate) struct Known {
     pub(crate) parked: Vec<MessageId>,
 }
 
+/// How much is told of an event where two runs part, in characters.
+const TOLD: usize = 400;
+
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
@@ -131,11 +134,29 @@ impl Trace {
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for event in &self.events {
-            event.at.hash(&mut hasher);
-            event.process.hash(&mut hasher);
-            event.what.fold(&mut hasher);
+            event.fold(&mut hasher);
         }
         hasher.finish()
+    }
+
+    /// The first events, in words, that two runs don't have in common.
+    pub(crate) fn parting(&self, other: &Self) -> Option<(String, String)> {
+        if self.fingerprint() == other.fingerprint() {
+            return None;
+        }
+        let alone = |event: &Event| {
+            let mut hasher = DefaultHasher::new();
+            event.fold(&mut hasher);
+            hasher.finish()
+        };
+        let both = self.events.iter().zip(&other.events);
+        let at = both.take_while(|(one, two)| alone(one) == alone(two)).count();
+        let told = |trace: &Self| {
+            let event = trace.events.get(at);
+            let told = event.map_or_else(|| String::from("nothing"), |event| format!("{event:?}"));
+            told.chars().take(TOLD).collect()
+        };
+        Some((told(self), told(other)))
     }
 
     /// The units of a process that no crash took, in order.
@@ -167,6 +188,14 @@ pub(crate) struct Unit<'a> {
     pub(crate) endpoint: &'a Address,
     pub(crate) index: usize,
     pub(crate) work: &'a Arc<UnitOfWork>,
+}
+
+impl Event {
+    fn fold(&self, hasher: &mut DefaultHasher) {
+        self.at.hash(hasher);
+        self.process.hash(hasher);
+        self.what.fold(hasher);
+    }
 }
 
 impl What {

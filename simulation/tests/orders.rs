@@ -17,6 +17,7 @@ fn when_processes_compete_all_is_as_it_should_be() {
     systems::contended_orders(6).check(500);
 }
 
+/// All of these are among the seeds that every run looks at twice.
 #[test]
 fn when_a_seed_runs_again_the_same_happens() {
     for seed in (0..4_000).step_by(100) {
