@@ -322,7 +322,8 @@ pub enum PendingChange {
     },
     /// The row goes. No row is fine.
     Cancel(MessageId),
-    /// Gives a timeout another due time and the next token, so that the old alarm is stale. No row conflicts.
+    /// Gives a timeout another due time and the next token, so that the old alarm is stale. One that was set aside rings
+    /// again. No row conflicts.
     Move {
         /// Which row.
         id: MessageId,
@@ -331,7 +332,7 @@ pub enum PendingChange {
         /// When to look next.
         attention: Timestamp,
     },
-    /// Sets a row aside with the reason, until it is replaced, cancelled or fired. No row is fine, and so is one that was
+    /// Sets a row aside with the reason, until it is replaced, moved, cancelled or fired. No row is fine, and so is one that was
     /// moved since: it stays as it is.
     Park {
         /// Which row.

@@ -12,7 +12,7 @@ use longhaul::message::MessageKind;
 use longhaul::pipeline::PipelineStep;
 use longhaul::prelude::*;
 use longhaul::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
-use longhaul::store::RecordKey;
+use longhaul::store::{PendingChange, PendingRow, RecordChange, RecordKey, UnitOfWork};
 
 use crate::world::{Do, Ledger, Running, World, command};
 
@@ -175,6 +175,81 @@ fn when_a_failed_message_is_edited_and_replayed_under_a_new_id_it_stands_where_t
 }
 
 #[test]
+fn when_an_edited_message_fails_too_its_own_edit_stands_in_the_same_place() {
+    let world = World::new();
+    let doer = Doer::default();
+    let running = start(&world, &doer);
+    let edited = |old: &str, what: &str| {
+        let mut edited = of_order("a", old, what);
+        edited.headers.set("longhaul.causation", old);
+        edited.id = longhaul::ids::edited_message_id(old, &edited.body);
+        edited
+    };
+    world.inject("doer", of_order("a", "a-1", "bad").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    world.inject("doer", of_order("a", "a-2", "2").into());
+    world.until("one that waits", || running.monitor.stats().set_aside == 1);
+    let once = edited("a-1", "bad, too");
+    world.inject("doer", once.clone().into());
+    world.until("the error", || world.browse("error").len() == 2);
+    let waiting = world.run(running.session.waiting(None, 10)).expect("lists");
+    assert_eq!(
+        (waiting[0].first.as_str(), waiting[0].behind),
+        (once.id.as_str(), 1)
+    );
+    world.inject("doer", edited(once.id.as_str(), "1").into());
+    world.until("both", || doer.did.len() == 2);
+    assert_eq!(doer.did.entries(), ["1", "2"]);
+}
+
+#[test]
+fn when_a_message_is_replayed_whose_cause_has_failed_it_does_not_take_the_place_of_that() {
+    let world = World::new();
+    let doer = Doer::default();
+    let running = start(&world, &doer);
+    world.inject("doer", of_order("a", "a-1", "bad").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    world.inject("doer", of_order("a", "a-2", "2").into());
+    world.until("one that waits", || running.monitor.stats().set_aside == 1);
+    let mut follows = of_order("a", "a-3", "3");
+    follows.headers.set("longhaul.causation", "a-1");
+    world.inject("doer", replay(follows).into());
+    world.until("another", || running.monitor.stats().set_aside == 2);
+    doer.mend();
+    world.inject("doer", replay(of_order("a", "a-1", "bad")).into());
+    world.until("all", || doer.did.len() == 3);
+    assert_eq!(doer.did.entries(), ["bad", "2", "3"]);
+}
+
+#[test]
+fn when_what_waits_in_order_can_t_be_read_a_message_goes_to_the_error_queue_and_not_round() {
+    let world = World::new();
+    let doer = Doer::default();
+    let running = start(&world, &doer);
+    world.inject("doer", of_order("a", "a-1", "bad").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    let store = world.store("doer");
+    let found = world.run(store.admin().records("longhaul/quarantine", None, 10));
+    let record = found.expect("lists").remove(0);
+    let broken = UnitOfWork {
+        records: vec![RecordChange::Put {
+            key: record.key,
+            expected: Some(record.version),
+            body: "{".into(),
+            expires: None,
+        }],
+        ..UnitOfWork::default()
+    };
+    world.run(store.commit(broken)).expect("commits");
+    world.inject("doer", of_order("a", "a-2", "2").into());
+    world.until("the error", || world.browse("error").len() == 2);
+    assert_eq!(world.error_header(1, "longhaul.error.reason"), "unreadable-state");
+    assert_eq!(running.monitor.stats().handled, 0);
+    world.pass(Duration::from_secs(60));
+    assert!(world.browse("doer").is_empty());
+}
+
+#[test]
 fn when_one_that_waited_must_be_retried_later_the_rest_does_not_overtake_it() {
     let world = World::new();
     let did = Ledger::default();
@@ -294,6 +369,47 @@ fn when_a_message_is_of_two_instances_it_waits_for_both_and_others_wait_for_it()
             .expect("lists")
             .is_empty()
     );
+}
+
+/// One that was sent on its way by one instance may not have come yet when the next of another instance is looked for.
+#[test]
+fn when_the_next_of_an_instance_is_on_its_way_already_those_behind_it_wait_for_it() {
+    let world = World::new();
+    let doer = Doer::default();
+    let running = world.start(world.endpoint("doer").stateful(Letters(doer.clone())));
+    let message = |letters: &str, what: &str| {
+        let mut message = command(what, what);
+        message.headers.set("letters", letters);
+        message
+    };
+    for (letters, what) in [("x", "bad x"), ("y", "bad y")] {
+        world.inject("doer", message(letters, what).into());
+    }
+    world.until("the errors", || world.browse("error").len() == 2);
+    for (letters, what) in [("xy", "xy"), ("y", "y")] {
+        world.inject("doer", message(letters, what).into());
+    }
+    world.until("two that wait", || running.monitor.stats().set_aside == 2);
+    let store = world.store("doer");
+    let rows = world.run(store.admin().pending(None, 10)).expect("lists");
+    let is_of_both = |row: &PendingRow| row.envelope.headers.get("letters") == Some("xy");
+    let both = rows.into_iter().find(is_of_both).expect("it waits");
+    let sent = UnitOfWork {
+        pending: vec![PendingChange::Sent(both.id.clone())],
+        ..UnitOfWork::default()
+    };
+    world.run(store.commit(sent)).expect("commits");
+    doer.mend();
+    world.inject("doer", replay(message("y", "bad y")).into());
+    world.until("the first", || doer.did.len() == 1);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(doer.did.entries(), ["bad y"]);
+    // It comes, waits for the other instance, and goes first all the same.
+    world.inject("doer", both.outgoing().into());
+    world.until("it waits", || running.monitor.stats().set_aside == 3);
+    world.inject("doer", replay(message("x", "bad x")).into());
+    world.until("all", || doer.did.len() == 4);
+    assert_eq!(doer.did.entries(), ["bad y", "bad x", "xy", "y"]);
 }
 
 #[test]

@@ -272,6 +272,73 @@ fn when_a_replayed_timeout_fails_once_more_it_is_retried_and_fires() {
     assert_eq!(waker.monitor.stats().stale_alarms, 0);
 }
 
+/// A waker whose first alarm fails for good, with the alarm as it lies in the error queue.
+fn failed_alarm(world: &World, fired: &Ledger) -> (crate::world::Running, longhaul::envelope::Incoming) {
+    let moody = Moody(Alarms(fired.clone()), |before| match before {
+        0 => Err(HandlerError::permanent("no such card")),
+        _ => Ok(()),
+    });
+    let waker = world.start(world.endpoint("waker").stateful(moody));
+    world.inject("waker", command("m-1", "60").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(world.sizes("waker").parked, 1);
+    let mut failed = world.browse("error").remove(0).incoming;
+    failed
+        .headers
+        .retain(|(name, _)| !name.starts_with("longhaul.error."));
+    (waker, failed)
+}
+
+#[test]
+fn when_a_failed_timeout_is_edited_and_replayed_under_a_new_id_it_fires() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let (waker, mut edited) = failed_alarm(&world, &fired);
+    let old = String::from_utf8(edited.id.take().expect("an id")).expect("a text");
+    edited.body = bytes_of(r#"{"other":1}"#);
+    edited.id = Some(
+        longhaul::ids::edited_message_id(&old, &edited.body)
+            .as_str()
+            .as_bytes()
+            .to_vec(),
+    );
+    edited.headers.retain(|(name, _)| name != "longhaul.causation");
+    edited
+        .headers
+        .push(("longhaul.causation".into(), old.into_bytes()));
+    world.inject("waker", edited);
+    world.until("it", || fired.len() == 2);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(rows(&world).len(), 0);
+    assert_eq!(waker.monitor.stats().stale_alarms, 0);
+}
+
+#[test]
+fn when_a_failed_timeout_is_moved_it_fires_at_its_new_time_and_its_old_alarm_means_nothing() {
+    let world = World::new();
+    let fired = Ledger::default();
+    let (waker, mut replay) = failed_alarm(&world, &fired);
+    let id = rows(&world).remove(0).id;
+    let now = world.clock.now();
+    let due = now + Duration::from_secs(600);
+    change(
+        &world,
+        PendingChange::Move {
+            id,
+            due,
+            attention: now,
+        },
+    );
+    replay.headers.push(("longhaul.replay".into(), b"1".to_vec()));
+    world.inject("waker", replay);
+    world.until("it is stale", || waker.monitor.stats().stale_alarms == 1);
+    world.pass(Duration::from_secs(590));
+    assert_eq!(fired.len(), 1);
+    world.until("it", || fired.len() == 2);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(rows(&world).len(), 0);
+}
+
 #[test]
 fn when_a_timeout_asked_for_with_as_many_headers_as_are_allowed_fires_it_is_handled() {
     let world = World::new();

@@ -58,16 +58,20 @@ async fn defer(shared: &Shared, ready: &Ready<'_>) -> Ending {
         return failing::send_later(shared, &original, &known, delay).await;
     };
     pass!(shared, Before Load);
-    let found = look_up(shared, store, &original, Vec::new()).await;
+    let order = ready.order.keys().cloned().collect();
+    let found = look_up(shared, store, &original, order).await;
     pass!(shared, After Load);
-    let inbox = match found {
-        Ok((inbox, _, _)) => inbox,
+    let (inbox, records) = match found {
+        Ok((inbox, _, records)) => (inbox, records),
         Err(error) => return stuck(shared, original.id(), &error),
     };
     match gate(shared, &original, inbox) {
         Gate::Duplicate => duplicate(shared, original.id()),
         // Not a killer as long as it has not run once more.
-        Gate::Killer(known) => give_up(shared, &original, &known, &killed(), &Quarantine::default()).await,
+        Gate::Killer(known) => {
+            let quarantine = Quarantine::readable(&ready.order, records);
+            give_up(shared, &original, &known, &killed(), &quarantine).await
+        }
         Gate::Open(known) => {
             shared.counters.deferred.one();
             tracing::debug!(id = %original.id(), ?delay, "put off: what it needs is not to be had");

@@ -11,7 +11,7 @@ use crate::endpoint::shared::Shared;
 use crate::envelope::{self, Envelope, Incoming, Intent};
 use crate::handler::{HandlerError, HandlerResult, Received};
 use crate::headers;
-use crate::ids::{MessageId, derived_message_id};
+use crate::ids::{MessageId, derived_message_id, edited_message_id};
 use crate::reason::Reason;
 use crate::stateful::StatefulHandler;
 use crate::store::RecordKey;
@@ -43,6 +43,12 @@ impl Original<'_> {
 
     pub(crate) fn is_replayed(&self) -> bool {
         self.envelope.headers.get(headers::REPLAY).is_some()
+    }
+
+    /// The message that an operator has made this one of, with another body and for that under another id.
+    pub(crate) fn edited_from(&self) -> Option<&str> {
+        let old = self.envelope.headers.get(headers::CAUSATION)?;
+        (*self.id() == edited_message_id(old, &self.envelope.body)).then_some(old)
     }
 
     /// The token that the row of an alarm must still have.

@@ -105,7 +105,8 @@ pub(crate) async fn alarm_that_does_not_count(
         Some(InboxState::Scheduled { .. } | InboxState::Started { .. })
     );
     let counts = |row: &&PendingRow| {
-        Some(row.token) == original.token() && (row.parked.is_none() || original.is_replayed() || is_retried)
+        let is_sent_back = original.is_replayed() || original.edited_from().is_some();
+        Some(row.token) == original.token() && (row.parked.is_none() || is_sent_back || is_retried)
     };
     let Some(row) = loaded.pending.as_ref().filter(counts) else {
         shared.counters.stale_alarms.one();

@@ -309,10 +309,7 @@ async fn not_loaded(shared: &Shared, store: &dyn Store, ready: &Ready<'_>, error
         Ok(found) => found,
         Err(error) => return stuck(shared, ready.id(), &error),
     };
-    let quarantine = match Quarantine::read(&ready.order, records) {
-        Ok(quarantine) => quarantine,
-        Err(error) => return stuck(shared, ready.id(), &error),
-    };
+    let quarantine = Quarantine::readable(&ready.order, records);
     let original = original.with_row(row);
     match gate(shared, &original, inbox) {
         Gate::Duplicate => duplicate(shared, ready.id()),

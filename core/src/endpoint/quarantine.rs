@@ -22,11 +22,11 @@ use crate::endpoint::shared::Shared;
 use crate::envelope::Envelope;
 use crate::handler::HandlerError;
 use crate::headers;
-use crate::ids::{MessageId, derived_message_id};
+use crate::ids::MessageId;
 use crate::reason::Reason;
 use crate::store::{
-    InboxChange, LoadRequest, PendingChange, PendingRow, Record, RecordChange, RecordKey, Store, StoreError,
-    UnitOfWork,
+    InboxChange, InboxState, LoadRequest, PendingChange, PendingRow, Record, RecordChange, RecordKey, Store,
+    StoreError, UnitOfWork,
 };
 
 pub use operate::Waiting;
@@ -89,6 +89,14 @@ impl Quarantine {
         })
     }
 
+    /// As [`Quarantine::read`]; where that fails nothing is known of any order, and the message goes its way without.
+    pub(crate) fn readable(keys: &BTreeMap<RecordKey, String>, records: Vec<Option<Record>>) -> Self {
+        Self::read(keys, records).unwrap_or_else(|error| {
+            tracing::error!(%error, "what waits in order can't be read: a message that fails takes no place in it");
+            Self::default()
+        })
+    }
+
     /// The message that this one must wait for.
     pub(crate) fn blocked_by(&self, original: &Original<'_>) -> Option<&MessageId> {
         let mut firsts = self.sequences.iter().filter_map(|sequence| {
@@ -139,18 +147,19 @@ impl Quarantine {
     }
 }
 
-/// The row of the first that still waits, ready to be sent; what somebody has taken away is passed over.
+/// The row of the first that still waits, ready to be sent. One without a row is passed over when it is done with; otherwise
+/// it is on its way already, because it was the first of another sequence too, and goes first.
 async fn next(
     shared: &Shared,
     store: &dyn Store,
     sequence: &mut Sequence,
 ) -> Result<Option<PendingRow>, StoreError> {
-    while let Some(waiting) = sequence.first_row().cloned() {
+    while let Some((message, row)) = sequence.first_waiting() {
         let now = shared.clock.now();
         let request = LoadRequest {
-            inbox: derived_message_id(&[COLLECTION], 0),
+            inbox: message.clone(),
             records: Vec::new(),
-            pending: Some(waiting),
+            pending: Some(row.clone()),
             now,
         };
         let loaded = shared.load(store, &request).await?;
@@ -160,6 +169,9 @@ async fn next(
                 attention: now + shared.waits.young,
                 ..row
             }));
+        }
+        if !matches!(loaded.inbox, None | Some(InboxState::Done)) {
+            break;
         }
         sequence.pass_over();
     }

@@ -118,6 +118,7 @@ impl Staged {
                     attention,
                     token: row.token.saturating_add(1),
                     alarm_sent: false,
+                    parked: None,
                     ..row
                 });
             }

@@ -46,6 +46,7 @@ impl<'a> Rows<'a> {
                     attention,
                     token: row.token.saturating_add(1),
                     alarm_sent: false,
+                    parked: None,
                     ..row
                 });
             }

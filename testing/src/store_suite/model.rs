@@ -90,7 +90,7 @@ impl Model {
                 holds(self.rows.contains_key(id))?;
                 self.with_row(id, |row| {
                     (row.due, row.attention) = (Some(*due), *attention);
-                    (row.token, row.alarm_sent) = (row.token + 1, false);
+                    (row.token, row.alarm_sent, row.parked) = (row.token + 1, false, None);
                 });
             }
             PendingChange::AlarmSent { id, token, attention } => {

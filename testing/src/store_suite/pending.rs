@@ -246,7 +246,7 @@ pub async fn when_a_row_is_parked_it_is_set_aside_for_people(fixture: &dyn Store
     assert_eq!((sizes.unsent, sizes.timeouts, sizes.parked), (0, 1, 1));
 }
 
-/// A parked row stays parked until it is added again or goes. (G7)
+/// A parked row stays parked until it is added again, moved, or goes. (G7)
 pub async fn when_a_parked_row_changes_it_stays_parked(fixture: &dyn StoreFixture) {
     let subject = Subject::new(fixture).await;
     subject
@@ -254,12 +254,11 @@ pub async fn when_a_parked_row_changes_it_stays_parked(fixture: &dyn StoreFixtur
         .await;
     subject.commit(Unit::new().alarm_sent("t-1", 1, at(2))).await;
     subject.commit(Unit::new().defer("t-1", at(3))).await;
-    subject.commit(Unit::new().move_to("t-1", at(9), at(4))).await;
     subject.commit(Unit::new().park("t-1", "another reason")).await;
     let row = subject.present_row("t-1").await;
     assert_eq!(
         (row.parked.as_deref(), row.token, row.attention),
-        (Some("another reason"), 2, at(4))
+        (Some("another reason"), 1, at(3))
     );
     assert_eq!(subject.claim(Timestamp::MAX).await, Vec::<String>::new());
     subject
@@ -267,9 +266,23 @@ pub async fn when_a_parked_row_changes_it_stays_parked(fixture: &dyn StoreFixtur
         .await;
     assert_eq!(subject.claim(at(4)).await, ["t-1"]);
     subject
-        .commit(Unit::new().park("t-1", "why").fire("t-1", 2))
+        .commit(Unit::new().park("t-1", "why").fire("t-1", 1))
         .await;
     assert_eq!(subject.sizes().await.parked, 0);
+}
+
+/// A timeout that was set aside and is moved rings at its new time: else nothing would ever fire it. (G6)
+pub async fn when_a_parked_timeout_is_moved_it_rings_again(fixture: &dyn StoreFixture) {
+    let subject = Subject::new(fixture).await;
+    subject
+        .commit(Unit::new().add(timeout("t-1", at(0), at(9))).park("t-1", "why"))
+        .await;
+    subject.commit(Unit::new().move_to("t-1", at(20), at(4))).await;
+    let row = subject.present_row("t-1").await;
+    assert_eq!((row.parked, row.token, row.due), (None, 2, Some(at(20))));
+    let sizes = subject.sizes().await;
+    assert_eq!((sizes.timeouts, sizes.parked), (1, 0));
+    assert_eq!(subject.claim(at(4)).await, ["t-1"]);
 }
 
 /// The changes of one unit take effect in order, each on what those before it left.

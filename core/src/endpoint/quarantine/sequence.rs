@@ -6,8 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::arrival::Original;
-use crate::headers;
-use crate::ids::{MessageId, derived_message_id, edited_message_id};
+use crate::ids::{MessageId, derived_message_id};
 use crate::store::{Record, RecordChange, RecordKey, StoreError, StoreErrorKind};
 
 pub(crate) const COLLECTION: &str = "longhaul/quarantine";
@@ -93,9 +92,10 @@ impl Sequence {
         self.entries.front().map(|entry| &entry.message)
     }
 
-    /// Where the first of them waits, if it does.
-    pub(super) fn first_row(&self) -> Option<&MessageId> {
-        self.entries.front().and_then(|entry| entry.row.as_ref())
+    /// The first of them and where it waits, if it does.
+    pub(super) fn first_waiting(&self) -> Option<(&MessageId, &MessageId)> {
+        let first = self.entries.front()?;
+        Some((&first.message, first.row.as_ref()?))
     }
 
     /// The first does not come back.
@@ -105,11 +105,8 @@ impl Sequence {
 
     /// Where the message stands. One that an operator has edited and replayed under a new id stands where the old one did.
     pub(super) fn place(&self, original: &Original<'_>) -> Option<usize> {
-        let causation = original.envelope.headers.get(headers::CAUSATION);
-        let is_edited = |old: &str| *original.id() == edited_message_id(old, &original.envelope.body);
-        let replaced = causation.filter(|old| original.is_replayed() || is_edited(old));
         let is = |id: &str| self.entries.iter().position(|entry| entry.message.as_str() == id);
-        is(original.id().as_str()).or_else(|| replaced.and_then(is))
+        is(original.id().as_str()).or_else(|| original.edited_from().and_then(is))
     }
 
     /// Takes a place at the end, or keeps the one it has; whether that changes anything.
@@ -121,7 +118,9 @@ impl Sequence {
             });
             return true;
         };
-        let has_changed = entry.row.as_ref() != row;
+        // It may stand where the one stood that it was made of.
+        let has_changed = entry.row.as_ref() != row || entry.message != *original.id();
+        entry.message = original.id().clone();
         entry.row = row.cloned();
         has_changed
     }
