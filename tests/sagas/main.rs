@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "shared with the endpoint's tests, which use all of it")]
 mod world;
 
+mod control;
 mod quarantine;
 mod rehearsal;
 
