@@ -67,6 +67,8 @@ pub use longhaul_memory as memory;
 pub use longhaul_rabbitmq as rabbitmq;
 #[cfg(feature = "embedded")]
 pub use longhaul_sled as sled;
+#[cfg(all(feature = "embedded", unix))]
+pub use longhaul_socket as socket;
 #[cfg(feature = "sqs")]
 pub use longhaul_sqs as sqs;
 

@@ -11,5 +11,7 @@ mod errors;
 mod extras;
 mod killing;
 mod refusals;
+#[cfg(unix)]
+mod running;
 mod stage;
 mod stored;
