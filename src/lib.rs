@@ -131,6 +131,9 @@ mod documents {
     #[doc = include_str!("../docs/guide/failures.md")]
     struct Failures;
 
+    #[doc = include_str!("../docs/guide/operating.md")]
+    struct Operating;
+
     #[doc = include_str!("../docs/guide/outside-world.md")]
     struct OutsideWorld;
 

@@ -98,9 +98,10 @@ impl Socket {
                 }
             });
         });
+        let thread = thread.map_err(failed)?;
         tracing::info!(path = %path.display(), "listens for operators");
         Ok(Self {
-            thread: Some(thread.map_err(failed)?),
+            thread: Some(thread),
             stop: Some(stop),
             path,
         })
