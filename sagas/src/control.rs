@@ -95,7 +95,7 @@ impl Operate {
         self
     }
 
-    /// For one life of the instance only: its incarnation, as [`Instance`](crate::Instance) tells it.
+    /// For one life of the instance only: its incarnation, as [`Instance`] tells it.
     #[must_use]
     pub fn of_life(mut self, incarnation: MessageId) -> Self {
         self.incarnation = Some(incarnation);
@@ -228,8 +228,8 @@ impl fmt::Display for Action {
             Self::RetryStep { step: None } => f.write_str("retry the steps that failed"),
             Self::RetryStep { step: Some(step) } => write!(f, "retry the step {step}"),
             Self::SkipStep { step } => write!(f, "skip the step {step}"),
-            Self::Compensate => f.write_str("compensate"),
-            Self::GiveUp => f.write_str("give up"),
+            Self::Compensate => f.write_str("begin the compensation"),
+            Self::GiveUp => f.write_str("give up the rest"),
         }
     }
 }

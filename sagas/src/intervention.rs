@@ -47,7 +47,10 @@ impl Ledger {
                 step.attempts = 0;
             }
             retried.push(step.type_name.clone());
-            self.cancel_timeouts(turn, |purpose| matches!(purpose, Purpose::Retry(of) | Purpose::Answer(of) if of == at));
+            self.cancel_timeouts(
+                turn,
+                |purpose| matches!(purpose, Purpose::Retry(of) | Purpose::Answer(of) if of == at),
+            );
         }
         let which = match retried.len() {
             0..=4 => retried.join(", "),
@@ -63,7 +66,10 @@ impl Ledger {
             step.state = StepState::Skipped;
             step.note = Some(why.to_owned());
             skipped.clone_from(&step.type_name);
-            self.cancel_timeouts(turn, |purpose| matches!(purpose, Purpose::Retry(of) | Purpose::Answer(of) if of == at));
+            self.cancel_timeouts(
+                turn,
+                |purpose| matches!(purpose, Purpose::Retry(of) | Purpose::Answer(of) if of == at),
+            );
         }
         Ok(format!("skip {skipped}: {why}"))
     }

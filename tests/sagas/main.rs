@@ -13,6 +13,7 @@ mod world;
 mod control;
 mod quarantine;
 mod rehearsal;
+mod trips;
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! messages {
     ($($derive:ident $name:ident = $wire:literal),+ $(,)?) => {$(
-        #[derive(Debug, $derive, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, $derive, Serialize, Deserialize)]
         #[message($wire)]
         struct $name { trip: u64 }
     )+};
@@ -38,7 +38,7 @@ struct Trip {
     renamed: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 enum Due {
     Departure,
 }

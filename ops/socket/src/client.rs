@@ -19,10 +19,11 @@ use tokio::time::timeout;
 
 use crate::client_pass::RemotePass;
 use crate::client_store::RemoteStores;
+use crate::fault::Fault;
 use crate::frame;
 use crate::path::{self, NAME};
 use crate::socket_error::{SocketError, SocketErrorKind};
-use crate::wire::{Answer, Fault, Request, VERSION, WireDispatch, accepted};
+use crate::wire::{Answer, Request, VERSION, WireDispatch, accepted};
 
 /// How long the other side may take for an answer.
 const ANSWER: Duration = Duration::from_secs(90);

@@ -5,7 +5,8 @@ use longhaul_core::admin::{Found, Pass, Place};
 use longhaul_core::transport::TransportError;
 
 use crate::client::{Remote, foreign};
-use crate::wire::{Answer, Fault, Request, WireFound};
+use crate::fault::Fault;
+use crate::wire::{Answer, Request, WireFound};
 
 /// A look that the other process has begun. Dropped, it ends with the next one, or with the connection.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use longhaul_core::store::{
 };
 
 use crate::client::{Remote, foreign};
-use crate::wire::{Answer, Fault, Request, WirePlace, WireRecord, WireRow};
+use crate::fault::Fault;
+use crate::wire::{Answer, Request, WirePlace, WireRecord, WireRow};
 
 /// The stores of a process that listens in its data directory, as far as operators need them: records and pending rows can be listed,
 /// records looked at, and timeouts cancelled and moved. Everything else is an error; of the inbox nothing is told.

@@ -9,14 +9,17 @@ use longhaul_core::address::Address;
 use longhaul_core::admin::{Pass, Place};
 use longhaul_core::clock::{Clock, SystemClock, Timestamp};
 use longhaul_core::ids::{MessageId, derived_message_id};
-use longhaul_core::store::{LoadRequest, PendingChange, PendingKind, RecordKey, Store, UnitOfWork};
-use longhaul_core::transport::{Accepted, Dispatch, Transport, TransportError, TransportErrorKind};
+use longhaul_core::store::{
+    LoadRequest, PendingChange, PendingKind, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork,
+};
+use longhaul_core::transport::{Accepted, Dispatch, Transport};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::fault::Fault;
 use crate::frame;
 use crate::server::Reached;
-use crate::wire::{Answer, Fault, Request, VERSION, WireFound, WireRecord, WireRow, millis};
+use crate::wire::{Answer, Request, VERSION, WireFound, WireRecord, WireRow, millis};
 
 /// How long a connection may take to say what it is.
 const FIRST: Duration = Duration::from_secs(5);
@@ -287,7 +290,7 @@ async fn check_timeout(store: &dyn Store, id: &MessageId) -> Result<(), Fault> {
         return Ok(());
     }
     let text = format!("find the timeout {id}: there is none; see `longhaul timeouts list`");
-    Err(TransportError::new(TransportErrorKind::Invalid, text).into())
+    Err(StoreError::new(StoreErrorKind::Refused, text).into())
 }
 
 async fn commit(store: &dyn Store, change: PendingChange) -> Result<(), Fault> {

@@ -36,6 +36,7 @@ mod client;
 mod client_pass;
 mod client_store;
 mod connection;
+mod fault;
 mod frame;
 mod path;
 mod server;

@@ -151,7 +151,7 @@ async fn tell(
     } else {
         print(&format!(
             "told {endpoint} to {}\nmessage {message}; if {endpoint} refuses it, it is in the error queue with the reason\n",
-            preview.unwrap_or(what)
+            preview.as_deref().map_or(what, shown)
         ))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -159,7 +159,7 @@ async fn tell(
 
 /// Of an instance that can be looked at, only the life that was looked at is meant.
 fn looked_at(operate: &mut Operate, instance: &Instance, what: &str) -> Result<String, Failure> {
-    let refused = |why: String| Failure::failed(format!("{what}: {why}"));
+    let refused = |why: String| Failure::failed(format!("{what}: {}", shown(&why)));
     let preview = operate.preview(instance).map_err(refused)?;
     operate.incarnation = Some(instance.incarnation.clone());
     Ok(preview)

@@ -15,3 +15,5 @@ mod refusals;
 mod running;
 mod stage;
 mod stored;
+#[cfg(unix)]
+mod trips;

@@ -3,127 +3,24 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test fails where something goes wrong")]
 
+mod stage;
+
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
-use longhaul_core::address::Address;
 use longhaul_core::admin::QueueAdmin;
-use longhaul_core::clock::{Clock, SystemClock, Timestamp};
-use longhaul_core::envelope::{Envelope, Incoming};
-use longhaul_core::headers::Headers;
+use longhaul_core::clock::{Clock, SystemClock};
+use longhaul_core::envelope::Incoming;
 use longhaul_core::ids::MessageId;
-use longhaul_core::store::{
-    LoadRequest, PendingChange, PendingKind, PendingRow, Persistence, RecordChange, RecordKey, Store,
-    UnitOfWork,
-};
-use longhaul_core::transport::{
-    Accepted, Declare, Destination, Dispatch, ReceiverOptions, Topology, Transport, TransportErrorKind,
-};
+use longhaul_core::store::{LoadRequest, PendingChange, PendingKind, Persistence, RecordKey, UnitOfWork};
+use longhaul_core::transport::{Accepted, ReceiverOptions, Transport, TransportErrorKind};
 use longhaul_embedded::Database;
-use longhaul_local::LocalBroker;
-use longhaul_sled::Sled;
-use longhaul_socket::{Remote, Socket, SocketErrorKind};
-use tempfile::TempDir;
+use longhaul_socket::{Remote, SocketErrorKind};
 
-/// A process with a database, a broker with two queues, and a socket.
-struct Stage {
-    folder: TempDir,
-    database: Database,
-    broker: LocalBroker,
-    stores: Sled,
-    socket: Option<Socket>,
-}
-
-fn run<T>(steps: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(steps)
-}
-
-fn address(name: &str) -> Address {
-    Address::new(name).unwrap()
-}
-
-impl Stage {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::open(folder.path().join("data")).unwrap();
-        let broker = LocalBroker::durable(database.clone(), Arc::new(SystemClock)).unwrap();
-        let topology = Topology {
-            queues: vec![address("sales")],
-            error_queues: vec![address("error")],
-            ..Topology::default()
-        };
-        broker.prepare(&topology, Declare::Declare).await.unwrap();
-        let stores = Sled::on(database.clone());
-        let socket = Socket::listen(&database, &broker, &stores).unwrap();
-        Self {
-            folder,
-            stores,
-            broker,
-            database,
-            socket: Some(socket),
-        }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn path(&self) -> PathBuf {
-        self.data().join("longhaul.socket")
-    }
-
-    fn listen(&self) -> Result<Socket, longhaul_socket::SocketError> {
-        Socket::listen(&self.database, &self.broker, &self.stores)
-    }
-
-    async fn remote(&self) -> Remote {
-        Remote::connect(&self.data()).await.unwrap()
-    }
-
-    async fn fill(&self, queue: &str, messages: usize, body: usize) {
-        for number in 0..messages {
-            for sent in self
-                .broker
-                .dispatch(&[message(&format!("m-{number}"), queue, body)])
-                .await
-            {
-                sent.unwrap();
-            }
-        }
-    }
-}
-
-fn message(id: &str, queue: &str, body: usize) -> Dispatch {
-    let headers = Headers::from_iter([("longhaul.type", "a.b.v1"), ("tenant", "größe")]);
-    Dispatch {
-        envelope: Envelope::new(MessageId::new(id).unwrap(), headers, vec![b'x'; body].into()),
-        to: Destination::Queue(address(queue)),
-        due: None,
-    }
-}
-
-/// What is answered to these bytes, until the other side ends it.
-fn answer_to(path: &PathBuf, bytes: &[u8]) -> String {
-    let mut stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    // It may have been refused before all of it was written.
-    drop(stream.write_all(bytes));
-    let mut answer = Vec::new();
-    drop(stream.read_to_end(&mut answer));
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn framed(text: &str) -> Vec<u8> {
-    let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
-}
+use crate::stage::{Stage, address, answer_to, framed, message, row, run, stored};
 
 #[test]
 fn when_a_process_listens_the_socket_is_its_user_s_alone_and_goes_with_it() {
@@ -149,12 +46,12 @@ fn when_a_killed_process_has_left_a_socket_or_half_of_one_it_is_replaced() {
         let mut stage = Stage::new().await;
         drop(stage.socket.take());
         // A socket that nobody listens on any more.
-        drop(std::os::unix::net::UnixListener::bind(stage.path()).unwrap());
+        drop(UnixListener::bind(stage.path()).unwrap());
         let stale = Remote::connect(&stage.data()).await.unwrap_err();
         assert_eq!(stale.kind(), SocketErrorKind::Absent);
         let half = stage.data().join("longhaul.socket.new");
         fs::create_dir(&half).unwrap();
-        drop(std::os::unix::net::UnixListener::bind(half.join("socket")).unwrap());
+        drop(UnixListener::bind(half.join("socket")).unwrap());
         stage.socket = Some(stage.listen().unwrap());
         assert!(!half.exists());
         assert_eq!(stage.remote().await.process(), std::process::id());
@@ -278,48 +175,6 @@ fn when_messages_are_large_an_answer_has_fewer_of_them_and_each_comes() {
         let sent = remote.dispatch(&batch).await;
         assert_eq!(sent.into_iter().map(Result::unwrap).count(), 30);
     });
-}
-
-fn row(id: &str, kind: PendingKind, due: Timestamp) -> PendingRow {
-    PendingRow {
-        id: MessageId::new(id).unwrap(),
-        kind,
-        owner: Some(RecordKey::new("saga/order", "7")),
-        name: "Overdue".to_owned(),
-        envelope: message(id, "sales", 2).envelope,
-        to: Destination::Queue(address("sales")),
-        due: Some(due),
-        attention: due,
-        token: 0,
-        alarm_sent: true,
-        parked: None,
-    }
-}
-
-/// Two timeouts and a message that are due tomorrow, and two records of which one has expired.
-async fn stored(stage: &Stage) -> Arc<dyn Store> {
-    let own = stage.stores.open(&address("sales")).await.unwrap();
-    let tomorrow = SystemClock.now() + Duration::from_secs(86_400);
-    let expired = Timestamp::UNIX_EPOCH + Duration::from_secs(1);
-    let put = |id: &str, expires| RecordChange::Put {
-        key: RecordKey::new("saga/order", id),
-        expected: None,
-        body: vec![0xff; 10].into(),
-        expires,
-    };
-    let rows = [
-        row("t-1", PendingKind::Timeout, tomorrow),
-        row("t-2", PendingKind::Timeout, tomorrow),
-        row("m-1", PendingKind::Message, tomorrow),
-    ];
-    let rows = rows.into_iter().map(|row| PendingChange::Add(Box::new(row)));
-    let work = UnitOfWork {
-        records: vec![put("7", None), put("8", Some(expired))],
-        pending: rows.collect(),
-        ..UnitOfWork::default()
-    };
-    own.commit(work).await.unwrap();
-    own
 }
 
 #[test]
