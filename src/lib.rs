@@ -67,6 +67,8 @@ pub use longhaul_memory as memory;
 pub use longhaul_rabbitmq as rabbitmq;
 #[cfg(feature = "embedded")]
 pub use longhaul_sled as sled;
+#[cfg(all(feature = "embedded", unix))]
+pub use longhaul_socket as socket;
 #[cfg(feature = "sqs")]
 pub use longhaul_sqs as sqs;
 
@@ -128,6 +130,9 @@ mod documents {
     struct Host;
     #[doc = include_str!("../docs/guide/failures.md")]
     struct Failures;
+
+    #[doc = include_str!("../docs/guide/operating.md")]
+    struct Operating;
 
     #[doc = include_str!("../docs/guide/outside-world.md")]
     struct OutsideWorld;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::MessageId;
 use crate::message::{Command, Message, MessageKind};
 use crate::recoverability::Limit;
 
@@ -40,3 +41,33 @@ impl Message for ChangeLimit {
 
 #[diagnostic::do_not_recommend]
 impl Command for ChangeLimit {}
+
+/// Lets messages pass that wait in order behind one that does not come back, because it was discarded from the error queue.
+///
+/// The endpoint must allow it, with `EndpointBuilder::operable_order`; otherwise it goes to the error queue. A message that nothing
+/// waits behind changes nothing, and neither does the same a second time.
+///
+/// ```
+/// use longhaul_core::control::LetPass;
+/// use longhaul_core::ids::MessageId;
+///
+/// let discarded = MessageId::new("0193fe2c-5f0a-7c11-9b62-2f7a3c3e8d10")?;
+/// let on = LetPass { first: discarded };
+/// # drop(on);
+/// # Ok::<(), longhaul_core::ids::InvalidId>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LetPass {
+    /// The message that was discarded.
+    pub first: MessageId,
+}
+
+#[diagnostic::do_not_recommend]
+impl Message for LetPass {
+    const NAME: &'static str = "longhaul.let_pass.v1";
+    const KIND: MessageKind = MessageKind::Command;
+}
+
+#[diagnostic::do_not_recommend]
+impl Command for LetPass {}

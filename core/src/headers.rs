@@ -77,12 +77,14 @@ pub const ERROR_ATTEMPTS: &str = "longhaul.error.attempts";
 pub const ERROR_FIRST: &str = "longhaul.error.first-failure";
 /// When it failed last.
 pub const ERROR_LAST: &str = "longhaul.error.last-failure";
+/// What later messages are kept in order by, and wait behind this one for: one a line, for people.
+pub const ERROR_ORDER: &str = "longhaul.error.order";
 /// The machine that gave up.
 pub const ERROR_HOST: &str = "longhaul.error.host";
 
 /// What the runtime adds to a message that was sent within its limits: retries, timeouts, the error queue and replays.
 /// These don't count towards [`crate::limits::Limits::headers`].
-pub(crate) const ADDED: [&str; 20] = [
+pub(crate) const ADDED: [&str; 21] = [
     BODY,
     GENERATION,
     REPLAY,
@@ -102,6 +104,7 @@ pub(crate) const ADDED: [&str; 20] = [
     ERROR_ATTEMPTS,
     ERROR_FIRST,
     ERROR_LAST,
+    ERROR_ORDER,
     ERROR_HOST,
 ];
 

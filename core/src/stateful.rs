@@ -37,10 +37,26 @@ pub trait StatefulHandler: Send + Sync + 'static {
         false
     }
 
+    /// How it looks, drawn for people; `None`, which is the default: there is nothing to draw.
+    fn described(&self) -> Option<Described> {
+        None
+    }
+
     /// What is wrong with its definition, each with the line that mends it; reported when the endpoint is built.
     fn faults(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// A participant's definition, drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// A diagram for Mermaid.
+    pub mermaid: String,
+    /// The same for Graphviz (`dot`).
+    pub graphviz: String,
 }
 
 /// A message that a participant takes.

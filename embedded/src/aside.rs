@@ -1,7 +1,8 @@
 //! A copy of the directory beside it, made before it is opened, to put it back when it turns out to be damaged.
 
 use std::{
-    fs, io, mem,
+    fs::{self, FileType},
+    io, mem,
     path::{Path, PathBuf},
 };
 
@@ -136,20 +137,25 @@ fn size(directory: &Path) -> io::Result<u64> {
         .sum()
 }
 
-/// The files in a directory and in the directories in it, without the lock.
+/// The files in a directory and in the directories in it, without the lock, and without what holds no data: the socket of a process
+/// that was killed.
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
+    let holds_data = |kind: FileType| kind.is_file() || kind.is_symlink();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let name = PathBuf::from(entry.file_name());
-        if entry.file_type()?.is_dir() {
+        let (name, kind) = (PathBuf::from(entry.file_name()), entry.file_type()?);
+        if kind.is_dir() {
             if name.as_os_str() == "lost+found" {
                 continue;
             }
             for inner in fs::read_dir(entry.path())? {
-                found.push(name.join(inner?.file_name()));
+                let inner = inner?;
+                if holds_data(inner.file_type()?) {
+                    found.push(name.join(inner.file_name()));
+                }
             }
-        } else if name.as_os_str() != LOCK_NAME {
+        } else if holds_data(kind) && name.as_os_str() != LOCK_NAME {
             found.push(name);
         }
     }

@@ -78,6 +78,9 @@ pub(crate) async fn run(plan: Plan, directory: &Path) -> anyhow::Result<Report> 
     let database = tokio::task::spawn_blocking(|| Database::open(path)).await??;
     let broker = LocalBroker::durable(database.clone(), Arc::new(SystemClock))?;
     broker.duplicate_every(10);
+    // `longhaul --data DIRECTORY/database queues list` says how far it is.
+    #[cfg(unix)]
+    let _socket = longhaul::socket::Socket::listen(&database, &broker, &Sled::on(database.clone()))?;
     let ledgers = Ledgers::open(directory)?;
 
     let mut endpoints = Vec::new();

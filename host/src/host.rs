@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
+use crate::describe;
 use crate::health;
 use crate::rehearse;
 use crate::state::{Phase, State};
@@ -30,27 +31,33 @@ pub struct Host {
     listener: Option<std::net::TcpListener>,
     /// What it was asked to rehearse instead of running.
     rehearse: Option<PathBuf>,
+    /// Whether it was asked to describe itself instead of running.
+    describe: bool,
 }
 
 impl Host {
     /// A host with the settings of the environment; see [`Config::from_environment`]. If the program was called with
     /// `--rehearse FILE`, or `LONGHAUL_REHEARSE` names one, it reads failed messages from that file (`-`: standard input), as
     /// `longhaul errors export` writes them, and `run` writes what would become of each to standard output, a line of JSON each:
-    /// handled against the state that is stored, with nothing sent and nothing written. Then it ends. Its health listener is bound now, so
-    /// that a port in use shows at once.
+    /// handled against the state that is stored, with nothing sent and nothing written. Then it ends. Called with
+    /// `--describe` it writes how its sagas look, a line of JSON each with diagrams for Mermaid and Graphviz, and ends.
+    ///
+    /// Its health listener is bound now, so that a port in use shows at once.
     ///
     /// # Errors
     /// The settings are wrong, or the address of the listener can't be bound.
     pub fn from_environment() -> Result<Self, HostError> {
         let rehearse = rehearse::asked()?;
+        let describe = describe::asked();
         let mut config = Config::from_environment()?;
-        if rehearse.is_some() {
+        if rehearse.is_some() || describe {
             // It does not run, so nothing about it is asked.
             config.health.listen = None;
             config.endpoint.start_paused = false;
         }
         Ok(Self {
             rehearse,
+            describe,
             ..Self::new(config)?
         })
     }
@@ -65,6 +72,7 @@ impl Host {
             config,
             listener,
             rehearse: None,
+            describe: false,
         })
     }
 
@@ -134,6 +142,9 @@ impl Host {
     where
         F: Future<Output = ()> + Send,
     {
+        if self.describe {
+            return describe::run(&endpoint);
+        }
         if let Some(file) = &self.rehearse {
             return Box::pin(rehearse::run(file, self.config.endpoint.apply(endpoint))).await;
         }

@@ -26,6 +26,7 @@
 //! is an error that names the file and the line.
 
 mod config;
+mod describe;
 mod health;
 mod host;
 mod rehearse;

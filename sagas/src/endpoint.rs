@@ -2,6 +2,7 @@
 
 use longhaul_core::endpoint::EndpointBuilder;
 
+use crate::control_participant::SagaControl;
 use crate::participant::SagaParticipant;
 use crate::saga::Saga;
 
@@ -42,10 +43,19 @@ pub trait SagaEndpoint {
     /// The endpoint runs the saga `S`: `.saga::<OrderSaga>()`.
     #[must_use]
     fn saga<S: Saga>(self) -> Self;
+
+    /// Like [`SagaEndpoint::saga`], and takes [`Operate`](crate::control::Operate) for its instances: an operator retries or skips a
+    /// step of one, or ends it, while the endpoint runs. Whoever may send to its queue may send that.
+    #[must_use]
+    fn operable_saga<S: Saga>(self) -> Self;
 }
 
 impl SagaEndpoint for EndpointBuilder {
     fn saga<S: Saga>(self) -> Self {
         self.stateful(SagaParticipant::<S>::new())
+    }
+
+    fn operable_saga<S: Saga>(self) -> Self {
+        self.saga::<S>().stateful(SagaControl::<S>::new())
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Existing {
     history: StoredHistory,
     /// The name of the timeout whose alarm is handled.
     timeout: Option<String>,
+    /// What an operator has done, where the message is that.
+    operated: Option<String>,
 }
 
 impl Existing {
@@ -34,6 +36,7 @@ impl Existing {
             body: None,
             history: StoredHistory::default(),
             timeout: None,
+            operated: None,
         }
     }
 
@@ -45,6 +48,7 @@ impl Existing {
             body: record.map(|record| record.body.clone()),
             history: stored.history.clone(),
             timeout: None,
+            operated: None,
         }
     }
 
@@ -52,6 +56,14 @@ impl Existing {
     pub(crate) fn of_timeout(self, name: Option<String>) -> Self {
         Self {
             timeout: name,
+            ..self
+        }
+    }
+
+    /// The message is what an operator wants, who did this.
+    pub(crate) fn operated(self, what: String) -> Self {
+        Self {
+            operated: Some(what),
             ..self
         }
     }
@@ -73,6 +85,10 @@ pub(crate) fn conclude<S: Saga>(
         ctx.ledger.cancel_timeouts(&mut ctx.turn, |_| true);
     }
     let event = StoredEvent::handled(received, existing.timeout.as_deref(), status, &ctx.turn);
+    let event = match &existing.operated {
+        Some(what) => event.by_operator(what.clone()),
+        None => event,
+    };
     let (mut stored, expires) = match end {
         Some(status) => {
             let end = tombstone(status, &mut ctx.ledger, received.now);

@@ -73,6 +73,15 @@ impl StoredEvent {
         }
     }
 
+    /// The message was an operator's, who did this.
+    pub(crate) fn by_operator(self, what: String) -> Self {
+        Self {
+            what,
+            from: Some(String::from("operator")),
+            ..self
+        }
+    }
+
     /// An operator did something.
     pub(crate) fn operated(what: String, at: Timestamp, status: Status) -> Self {
         Self {

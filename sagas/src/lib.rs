@@ -9,6 +9,7 @@
 //!   order, one at a time, each exactly once in effect; what fails for good leaves the instance stuck, for an
 //!   operator ([`operate`]).
 //! - [`Itinerary`] writes a linear process as a list.
+//! - [`control`] is what an operator tells a running endpoint about an instance.
 //! - [`SagaEndpoint`] puts sagas into an endpoint; [`Instance`] and [`Description`] are for tools.
 //!
 //! # Finding the instance
@@ -24,6 +25,8 @@ extern crate self as longhaul_sagas;
 mod arrival;
 mod compensation;
 mod context;
+pub mod control;
+mod control_participant;
 mod correlation;
 mod definition;
 mod description;
@@ -32,6 +35,7 @@ mod evolve;
 mod finish;
 mod history;
 mod instance;
+mod intervention;
 mod itinerary;
 mod known;
 mod ledger;

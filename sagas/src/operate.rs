@@ -1,7 +1,8 @@
 //! What an operator can do about an instance that is stuck: retry, skip with a reason, give up.
 //!
 //! Pure functions from a record to what is to be committed; none needs the saga's code. What they change takes effect
-//! with a timeout that is due at once, which the endpoint of the saga then handles.
+//! with a timeout that is due at once, which the endpoint of the saga then handles. A running endpoint is told by message
+//! instead: see [`control`](crate::control).
 //!
 //! ```
 //! use longhaul_core::clock::Timestamp;
@@ -103,30 +104,56 @@ pub fn give_up(
     now: Timestamp,
     retention: Duration,
 ) -> Result<Effects, OperateError> {
+    let end = End {
+        reason,
+        message: None,
+        events: MOST_EVENTS,
+        until: now + retention,
+    };
+    self::end(record, &end, outbound, now)
+}
+
+/// How an instance is ended that is stuck.
+pub(crate) struct End<'a> {
+    /// Why.
+    pub(crate) reason: &'a str,
+    /// The message that wants it.
+    pub(crate) message: Option<&'a MessageId>,
+    /// The most events of its history that are kept.
+    pub(crate) events: usize,
+    /// How long the outcome is remembered.
+    pub(crate) until: Timestamp,
+}
+
+/// Ends it.
+pub(crate) fn end(
+    record: &Record,
+    end: &End<'_>,
+    outbound: Outbound,
+    now: Timestamp,
+) -> Result<Effects, OperateError> {
     let mut stuck = Stuck::read(record)?;
     let mut turn = Turn::new(now, outbound, &stuck.identity);
     stuck.ledger.cancel_timeouts(&mut turn, |_| true);
-    let end = StoredEnd {
+    let compensation = stuck.ledger.compensation.take();
+    let stored_end = StoredEnd {
         at: now,
-        reason: stuck
-            .ledger
-            .compensation
-            .take()
-            .map(|compensation| compensation.reason),
-        given_up: Some(reason.to_owned()),
+        reason: compensation.map(|compensation| compensation.reason),
+        given_up: Some(end.reason.to_owned()),
         left: stuck.ledger.left(),
     };
     let mut history = stuck.history;
-    let event = StoredEvent::operated(format!("give up: {reason}"), now, Status::Stuck);
-    history.add(event, MOST_EVENTS);
+    let event = StoredEvent::operated(format!("give up: {}", end.reason), now, Status::Stuck);
+    let message = end.message.cloned();
+    history.add(StoredEvent { message, ..event }, end.events);
     let stored = Stored::tombstone(
         Status::Stuck,
         stuck.identity.incarnation,
         stuck.started,
-        end,
+        stored_end,
         history,
     );
-    effects(record, turn, &stored, Some(now + retention))
+    effects(record, turn, &stored, Some(end.until))
 }
 
 /// An instance that is stuck.

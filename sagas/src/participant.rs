@@ -9,13 +9,14 @@ use longhaul_core::envelope::Intent;
 use longhaul_core::handler::{HandlerResult, Received};
 use longhaul_core::ids::MessageId;
 use longhaul_core::message::MessageKind;
-use longhaul_core::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
+use longhaul_core::stateful::{Accepts, Described, Effects, StatefulHandler, Taken, Work};
 use longhaul_core::store::RecordKey;
 
 use crate::arrival::{Case, Place, alarm_place, answer, nothing, origin};
 use crate::context::SagaContext;
 use crate::correlation::{self, Identity, Named, named};
 use crate::definition::Definition;
+use crate::description::Description;
 use crate::finish::{Existing, conclude};
 use crate::known::Known;
 use crate::ledger::Ledger;
@@ -226,7 +227,7 @@ impl<S: Saga> SagaParticipant<S> {
     }
 
     /// Reads the state of an instance and gives it a context.
-    fn wake(
+    pub(crate) fn wake(
         &self,
         case: Case<'_>,
         stored: &Stored,
@@ -253,10 +254,10 @@ impl<S: Saga> SagaParticipant<S> {
 }
 
 /// An instance at work.
-struct Awake<S: Saga> {
-    state: S,
-    ctx: SagaContext<S>,
-    existing: Existing,
+pub(crate) struct Awake<S: Saga> {
+    pub(crate) state: S,
+    pub(crate) ctx: SagaContext<S>,
+    pub(crate) existing: Existing,
 }
 
 fn identity<S: Saga>(key: String, incarnation: MessageId) -> Identity {
@@ -327,6 +328,15 @@ impl<S: Saga> StatefulHandler for SagaParticipant<S> {
 
     fn keeps_order(&self) -> bool {
         self.definition.keeps_order
+    }
+
+    fn described(&self) -> Option<Described> {
+        let description = Description::of::<S>();
+        Some(Described {
+            name: S::NAME.to_owned(),
+            mermaid: description.to_mermaid(),
+            graphviz: description.to_graphviz(),
+        })
     }
 
     fn faults(&self) -> Vec<String> {

@@ -80,3 +80,33 @@ pub enum StepState {
     /// An operator said that there is nothing to undo any more.
     Skipped,
 }
+
+impl StepState {
+    /// The word in stores, lists and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Overdue => "overdue",
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Undoing => "undoing",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+            Self::Undone => "undone",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// Whether an operator can do something about it: its undo failed or was refused, or it was never answered.
+    #[must_use]
+    pub const fn can_be_helped(self) -> bool {
+        matches!(self, Self::Failed | Self::Overdue | Self::Retrying)
+    }
+}
+
+impl fmt::Display for StepState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

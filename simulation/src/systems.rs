@@ -2,6 +2,7 @@
 
 mod alarms;
 mod bank;
+mod operators;
 mod orders;
 mod outages;
 mod programs;
@@ -15,6 +16,7 @@ use longhaul_sagas::CompensationPolicy;
 
 pub use alarms::alarms;
 pub use bank::bank;
+pub use operators::operators;
 pub use orders::{contended_orders, one_message, orders, orders_of_a_stored_client};
 pub use outages::outages;
 pub use programs::programs;

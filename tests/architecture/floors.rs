@@ -3,12 +3,13 @@
 use crate::workspace::{Member, Workspace};
 
 /// Folder and floor. A folder that ends with `/` stands for each crate in it.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("core", 0),
     ("macros", 0),
     ("embedded", 0),
     ("sagas", 1),
     ("ops/record", 1),
+    ("ops/socket", 2),
     ("host", 2),
     ("transports/", 1),
     ("persistence/", 1),

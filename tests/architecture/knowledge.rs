@@ -135,6 +135,11 @@ pub(crate) fn of_read_models(workspace: &Workspace) -> Vec<String> {
     direct.into_iter().chain(own).collect()
 }
 
+/// It passes the seams on, whoever is behind them.
+pub(crate) fn of_socket(workspace: &Workspace) -> Vec<String> {
+    own_crates_beside(workspace, "ops/socket", &["core", "embedded", "ops/record"])
+}
+
 pub(crate) fn homes_of_clients(workspace: &Workspace) -> Vec<String> {
     let mut faults = Vec::new();
     for member in workspace
@@ -379,6 +384,19 @@ mod tests {
         assert_eq!(
             faults,
             "longhaul-model must not depend on lapin\nlonghaul-model must not know of longhaul-sled"
+        );
+    }
+
+    #[test]
+    fn a_socket_that_knows_a_broker_or_a_store_is_a_fault() {
+        let socket = Member::in_folder("ops/socket")
+            .using("longhaul-core")
+            .using("longhaul-sled")
+            .using_in_tests("longhaul-local");
+        let others = ["core", "persistence/sled", "transports/local"].map(Member::in_folder);
+        assert_eq!(
+            told(of_socket, others.into_iter().chain([socket])),
+            "longhaul-socket must not know of longhaul-sled"
         );
     }
 

@@ -66,6 +66,11 @@ fn the_read_models_know_no_broker_and_no_store() {
 }
 
 #[test]
+fn the_socket_knows_seams_only() {
+    holds(knowledge::of_socket);
+}
+
+#[test]
 fn foreign_clients_have_one_home_each() {
     holds(knowledge::homes_of_clients);
 }

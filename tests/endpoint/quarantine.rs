@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use longhaul::control::LetPass;
 use longhaul::envelope::Envelope;
 use longhaul::handler::Received;
 use longhaul::headers;
@@ -425,4 +426,71 @@ fn when_too_many_wait_the_next_goes_to_the_error_queue_and_says_so() {
     world.until("the error", || world.browse("error").len() == 2);
     assert_eq!(running.monitor.stats().set_aside, 999);
     assert_eq!(world.error_header(1, "longhaul.error.reason"), "quarantined");
+}
+
+fn let_pass(id: &str, first: &str) -> Envelope {
+    let headers = headers::Headers::from_iter([
+        (headers::INTENT, "send"),
+        (headers::TYPE, LetPass::NAME),
+        (headers::CONTENT_TYPE, "application/json"),
+    ]);
+    let first = MessageId::new(first).expect("an id");
+    let body = serde_json::to_vec(&LetPass { first }).expect("encodes");
+    Envelope::new(MessageId::new(id).expect("an id"), headers, body.into())
+}
+
+#[test]
+fn when_an_operator_lets_pass_what_waits_it_follows_once_however_often_that_is_said() {
+    let world = World::new();
+    let doer = Doer::default();
+    let start = || {
+        let endpoint = world.endpoint("doer").step(ByOrder).handler::<Do>(doer.clone());
+        world.start(endpoint.operable_order())
+    };
+    let running = start();
+    for order in ["a", "b"] {
+        world.inject("doer", of_order(order, &format!("{order}-1"), "bad").into());
+    }
+    world.until("the errors", || world.browse("error").len() == 2);
+    let order = |number| world.error_header(number, headers::ERROR_ORDER);
+    assert_eq!([order(0), order(1)], ["a", "b"]);
+    for n in 2..5 {
+        for order in ["a", "b"] {
+            world.inject(
+                "doer",
+                of_order(order, &format!("{order}-{n}"), &format!("{order}{n}")).into(),
+            );
+        }
+    }
+    world.until("six that wait", || running.monitor.stats().set_aside == 6);
+    // Nothing waits behind these.
+    world.inject("doer", let_pass("o-0", "a-2").into());
+    world.inject("doer", let_pass("o-1", "nobody").into());
+    world.pass(Duration::from_secs(60));
+    assert_eq!(doer.did.len(), 0);
+    // The same again, also by another name, and as a copy after a restart.
+    for id in ["o-2", "o-2", "o-3"] {
+        world.inject("doer", let_pass(id, "a-1").into());
+    }
+    world.until("one order", || doer.did.len() == 3);
+    running.stop(&world).expect("stops");
+    let running = start();
+    world.inject("doer", let_pass("o-2", "a-1").into());
+    world.pass(Duration::from_secs(60));
+    assert_eq!(doer.did.entries(), ["a2", "a3", "a4"]);
+    let waiting = world.run(running.session.waiting(None, 10)).expect("lists");
+    assert_eq!((waiting.len(), waiting[0].name.as_str()), (1, "b"));
+    assert_eq!(world.browse("error").len(), 2);
+}
+
+#[test]
+fn when_an_endpoint_is_not_operable_to_let_pass_is_of_an_unknown_type_and_without_a_store_it_is_refused() {
+    let world = World::new();
+    let _running = start(&world, &Doer::default());
+    world.inject("doer", let_pass("o-1", "a-1").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    assert_eq!(world.error_header(0, "longhaul.error.reason"), "unknown-type");
+    let storeless = world.stateless("storeless").operable_order();
+    let error = world.run(storeless.build()).expect_err("refused").to_string();
+    assert!(error.contains("nothing waits in order"), "{error}");
 }

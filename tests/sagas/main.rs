@@ -10,8 +10,10 @@
 #[expect(dead_code, reason = "shared with the endpoint's tests, which use all of it")]
 mod world;
 
+mod control;
 mod quarantine;
 mod rehearsal;
+mod trips;
 
 use std::time::Duration;
 

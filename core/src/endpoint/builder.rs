@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use crate::address::Address;
 use crate::clock::{Clock, SystemClock, within};
 use crate::codec::{Codec, JsonCodec};
-use crate::control::ChangeLimit;
-use crate::endpoint::control::{self, LimitControl, LimitMemory};
+use crate::control::{ChangeLimit, LetPass};
+use crate::endpoint::control::{self, LimitControl, LimitMemory, OrderControl};
 use crate::endpoint::gates::Gates;
 use crate::endpoint::preparing;
 use crate::endpoint::probing::pass;
@@ -27,7 +27,7 @@ use crate::limits::Limits;
 use crate::message::{Command, Message};
 use crate::pipeline::PipelineStep;
 use crate::recoverability::{BreakerPolicy, Limit, RetryPolicy, Rule};
-use crate::stateful::StatefulHandler;
+use crate::stateful::{Described, StatefulHandler};
 use crate::store::Persistence;
 use crate::transport::{Declare, Transport};
 
@@ -48,6 +48,7 @@ pub struct EndpointBuilder {
     breakers: BTreeMap<String, BreakerPolicy>,
     limits: BTreeMap<&'static str, Limit>,
     has_adjustable_limits: bool,
+    has_operable_order: bool,
     settings: Settings,
     faults: Vec<String>,
     #[cfg(feature = "simulation")]
@@ -80,6 +81,7 @@ impl EndpointBuilder {
             breakers: BTreeMap::new(),
             limits: BTreeMap::new(),
             has_adjustable_limits: false,
+            has_operable_order: false,
             settings: Settings::default(),
             faults: Vec::new(),
             #[cfg(feature = "simulation")]
@@ -219,6 +221,13 @@ impl EndpointBuilder {
         self
     }
 
+    /// Takes [`LetPass`], which lets messages pass that wait in order behind one that was discarded from the error queue. Whoever may
+    /// send to its queue may send that.
+    pub fn operable_order(mut self) -> Self {
+        self.has_operable_order = true;
+        self
+    }
+
     /// The most messages handled at once.
     pub fn concurrency(self, most: usize) -> Self {
         self.settings(|settings| settings.concurrency = most)
@@ -248,6 +257,12 @@ impl EndpointBuilder {
     pub fn fault(mut self, fault: impl Into<String>) -> Self {
         self.faults.push(fault.into());
         self
+    }
+
+    /// How the participants with state look that were added, drawn for people.
+    #[must_use]
+    pub fn described(&self) -> Vec<Described> {
+        self.registry.described()
     }
 
     /// Checks everything, opens the store, and prepares the broker.
@@ -301,8 +316,9 @@ impl EndpointBuilder {
         let waits = Waits::on(&*self.clock);
         let gates = Arc::new(self.gates());
         self.take_changes(&gates);
+        let order = self.take_order();
         let permits = Semaphore::new(self.settings.concurrency.min(Semaphore::MAX_PERMITS));
-        Ok(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             name,
             error_queue,
             host: self.host.take().unwrap_or_else(preparing::host_name),
@@ -331,7 +347,11 @@ impl EndpointBuilder {
             fatal: super::shared::Fatal::default(),
             #[cfg(feature = "simulation")]
             probing: self.probing,
-        }))
+        });
+        if let Some(order) = order {
+            order.belongs_to(&shared);
+        }
+        Ok(shared)
     }
 
     /// Builds the endpoint and runs it until `stop` resolves.
@@ -354,6 +374,15 @@ impl EndpointBuilder {
         if self.persistence.is_some() {
             self.registry.add_stateful(LimitMemory);
         }
+    }
+
+    fn take_order(&mut self) -> Option<OrderControl> {
+        if !self.has_operable_order {
+            return None;
+        }
+        let control = OrderControl::default();
+        self.registry.add_handler::<LetPass>(control.clone(), true);
+        Some(control)
     }
 
     fn adjustable(&self) -> impl Iterator<Item = &'static str> {
@@ -405,6 +434,11 @@ impl EndpointBuilder {
         faults.extend(self.settings.faults());
         faults.extend(self.faults_of_gates());
         if self.persistence.is_none() {
+            if self.has_operable_order {
+                faults.push(String::from(
+                    "there is no store, and so nothing waits in order: add `.persistence(…)`, or take `.operable_order()` out",
+                ));
+            }
             if self.registry.has_stateful() {
                 faults.push(String::from(
                     "there is no store, but something that needs state: add `.persistence(…)`",

@@ -1,18 +1,19 @@
 //! Takes the messages of [`crate::control`], and remembers what they changed.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::control::ChangeLimit;
+use crate::control::{ChangeLimit, LetPass};
 use crate::endpoint::EndpointError;
 use crate::endpoint::gates::Gates;
+use crate::endpoint::quarantine;
 use crate::endpoint::settings;
 use crate::endpoint::shared::Shared;
-use crate::handler::{Context, Handler, HandlerError, HandlerResult, Received};
+use crate::handler::{Context, ErrorClass, Handler, HandlerError, HandlerResult, Received};
 use crate::ids::derived_message_id;
 use crate::message::{Message, MessageKind};
 use crate::recoverability::Limit;
@@ -103,6 +104,38 @@ impl StatefulHandler for LimitMemory {
             pending: Vec::new(),
             taken: Taken::Handled,
         })
+    }
+}
+
+/// Lets messages pass that wait in order. It is registered before there is an endpoint that it could do that in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OrderControl {
+    shared: Arc<OnceLock<Weak<Shared>>>,
+}
+
+impl OrderControl {
+    /// Says which endpoint it belongs to. Only the first call counts.
+    pub(crate) fn belongs_to(&self, shared: &Arc<Shared>) {
+        self.shared.get_or_init(|| Arc::downgrade(shared));
+    }
+}
+
+impl Handler<LetPass> for OrderControl {
+    async fn handle(&self, LetPass { first }: LetPass, _ctx: &mut Context) -> HandlerResult {
+        let shared = self.shared.get().and_then(Weak::upgrade);
+        let Some((shared, store)) =
+            shared.and_then(|shared| Some((Arc::clone(&shared), shared.store.clone()?)))
+        else {
+            return Err(HandlerError::permanent(
+                "let messages pass that wait in order: this endpoint has no store",
+            ));
+        };
+        // It commits by itself, and is idempotent: what passed before an interruption is not first any more.
+        let passed = quarantine::let_pass(&shared, &*store, &first).await;
+        let sequences =
+            passed.map_err(|error| HandlerError::from(error).with_class(ErrorClass::Transient))?;
+        tracing::info!(%first, sequences, "lets messages pass that waited in order behind one that was discarded");
+        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) async fn give_up(
         attempts: known.attempts.max(1),
         ..*known
     };
-    if to_error_queue(shared, original, &known, error).await == Ending::GiveBack {
+    if to_error_queue(shared, original, &known, error, quarantine).await == Ending::GiveBack {
         return Ending::GiveBack;
     }
     let Some(store) = shared.store.as_deref() else {
@@ -73,6 +73,7 @@ pub(crate) async fn to_error_queue(
     original: &Original<'_>,
     known: &Known,
     error: &HandlerError,
+    quarantine: &Quarantine,
 ) -> Ending {
     let now = shared.clock.now();
     let (id, message) = (original.id(), original.type_name);
@@ -109,6 +110,9 @@ pub(crate) async fn to_error_queue(
     headers.set(headers::ERROR_FIRST, known.since.unwrap_or(now).to_string());
     headers.set(headers::ERROR_LAST, now.to_string());
     headers.set(headers::ERROR_HOST, shared.host.as_str());
+    if let Some(order) = quarantine.names() {
+        headers.set(headers::ERROR_ORDER, clip(&order));
+    }
     let failed = Dispatch {
         envelope,
         to: Destination::Queue(shared.error_queue.clone()),

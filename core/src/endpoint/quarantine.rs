@@ -30,6 +30,7 @@ use crate::store::{
 };
 
 pub use operate::Waiting;
+pub(crate) use operate::let_pass;
 pub(crate) use sequence::{COLLECTION, Sequence};
 
 /// The most messages of one instance that wait; more go to the error queue.
@@ -113,6 +114,12 @@ impl Quarantine {
             sequence.enter(original, row).then(|| sequence.change())
         });
         changed.flatten().collect()
+    }
+
+    /// What it is kept in order by, for people; one a line.
+    pub(crate) fn names(&self) -> Option<String> {
+        let names: Vec<_> = self.sequences.iter().map(Sequence::name).collect();
+        (!names.is_empty()).then(|| names.join("\n"))
     }
 
     fn is_full_for(&self, original: &Original<'_>) -> bool {

@@ -9,7 +9,7 @@ use crate::envelope::Intent;
 use crate::handler::{Context, Handler, HandlerResult, Received};
 use crate::message::{Message, MessageKind};
 use crate::outbound::Outbound;
-use crate::stateful::StatefulHandler;
+use crate::stateful::{Described, StatefulHandler};
 
 /// A handler whose message type is no longer known to the compiler.
 pub(crate) trait AnyHandler: Send + Sync {
@@ -162,6 +162,14 @@ impl Registry {
     /// All that handlers call outside, each at least once.
     pub(crate) fn destinations(&self) -> impl Iterator<Item = &Arc<str>> {
         self.types.values().flat_map(|takers| &takers.destinations)
+    }
+
+    /// How its participants look, each once.
+    pub(crate) fn described(&self) -> Vec<Described> {
+        let participants = self.types.values().flat_map(|takers| &takers.stateful);
+        let described = participants.filter_map(|participant| participant.described());
+        let by_name: BTreeMap<_, _> = described.map(|one| (one.name.clone(), one)).collect();
+        by_name.into_values().collect()
     }
 
     pub(crate) fn get(&self, type_name: &str) -> Option<&Takers> {

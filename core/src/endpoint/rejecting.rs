@@ -22,7 +22,8 @@ pub(crate) async fn reject(shared: &Shared, rejected: &Rejected, failed: u32) ->
     };
     let Some(ticket) = &rejected.ticket else {
         shared.counters.failures.one();
-        return Some(to_error_queue(shared, &original, &Known::default().and_failed(1), error).await);
+        let known = Known::default().and_failed(1);
+        return Some(to_error_queue(shared, &original, &known, error, &nothing).await);
     };
     ticket.ready().await;
     pass!(shared, Before LookUpRejected);
@@ -42,7 +43,8 @@ pub(crate) async fn reject(shared: &Shared, rejected: &Rejected, failed: u32) ->
     if known.state.is_none() && original.row.is_none() && error.class() == ErrorClass::Unreadable {
         // Of what nobody knows or can read, the inbox keeps nothing, however much of it is sent.
         shared.counters.failures.one();
-        return Some(to_error_queue(shared, &original, &known.and_failed(1), error).await);
+        let known = known.and_failed(1);
+        return Some(to_error_queue(shared, &original, &known, error, &nothing).await);
     }
     failing::fail(shared, &original, &known, failed, error, &nothing).await
 }

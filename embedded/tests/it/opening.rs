@@ -112,6 +112,28 @@ fn when_the_directory_is_the_root_of_a_new_file_system() {
 }
 
 #[test]
+#[cfg(unix)]
+fn when_a_killed_process_has_left_its_socket_in_it() {
+    use std::os::unix::net::UnixListener;
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("data");
+    let database = Database::open(&path).unwrap();
+    database.commit(put("key", "value")).wait().unwrap();
+    database.close().unwrap();
+    let half = path.join("longhaul.socket.new");
+    fs::create_dir(&half).unwrap();
+    for socket in [path.join("longhaul.socket"), half.join("socket")] {
+        drop(UnixListener::bind(socket).unwrap());
+    }
+    for _ in 0..2 {
+        let database = Database::open(&path).unwrap();
+        assert_eq!(database.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+        database.close().unwrap();
+    }
+    assert_eq!(names(parent.path()), ["data"]);
+}
+
+#[test]
 fn when_a_newer_version_wrote_it() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("data");

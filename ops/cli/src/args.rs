@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{delays, errors, extras, stored};
+use crate::commands::{delays, errors, extras, sagas, stored};
 
 /// Operate a running Longhaul system: look at what failed, and replay it.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ pub(crate) struct Connection {
     /// RabbitMQ's address, without a password: that is read from LONGHAUL_AMQP_URL, LONGHAUL_AMQP_PASSWORD or the settings
     #[arg(long, global = true, value_name = "URI", help_heading = "Connection")]
     pub(crate) url: Option<String>,
-    /// The directory of an embedded broker, while no endpoint has it open; also LONGHAUL_DATA
+    /// The directory of an embedded broker; while an endpoint has it open, that endpoint must listen in it. Also LONGHAUL_DATA
     #[arg(long, global = true, value_name = "DIRECTORY", help_heading = "Connection")]
     pub(crate) data: Option<PathBuf>,
     /// What the names of the system's objects on the broker begin with
@@ -104,9 +104,9 @@ pub(crate) enum Command {
     /// How many messages wait where
     #[command(subcommand)]
     Queues(extras::QueuesCommand),
-    /// Look at the sagas of an endpoint in an embedded directory
+    /// Look at the sagas of an endpoint, and help along those that are stuck
     #[command(subcommand)]
-    Sagas(stored::SagasCommand),
+    Sagas(sagas::SagasCommand),
     /// List, cancel and move the timeouts of an endpoint in an embedded directory
     #[command(subcommand)]
     Timeouts(stored::TimeoutsCommand),

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use crate::failure::Failure;
+use crate::output::shown;
 
 /// Goes on with `--yes`, or once somebody at a terminal has typed the number of messages.
 pub(crate) fn confirm(yes: bool, doing: &str, count: u64) -> Result<(), Failure> {
@@ -22,6 +23,27 @@ pub(crate) fn confirm(yes: bool, doing: &str, count: u64) -> Result<(), Failure>
     let read = io::stdin().lock().read_line(&mut line);
     match read {
         Ok(_) if line.trim() == count.to_string() => Ok(()),
+        _ => Err(refused()),
+    }
+}
+
+/// Goes on with `--yes`, or once somebody at a terminal has typed the name.
+pub(crate) fn confirm_named(yes: bool, doing: &str, name: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    let refused = || {
+        Failure::misused(format!(
+            "{doing} can't be taken back, and nothing was done: add --yes, or --dry-run to see more"
+        ))
+    };
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(refused());
+    }
+    eprint!("{doing} can't be taken back. Type {} to go on: ", shown(name));
+    let mut line = String::new();
+    match io::stdin().lock().read_line(&mut line) {
+        Ok(_) if line.trim() == name.trim() => Ok(()),
         _ => Err(refused()),
     }
 }

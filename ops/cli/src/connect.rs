@@ -9,12 +9,15 @@ use longhaul_core::admin::QueueAdmin;
 use longhaul_core::clock::SystemClock;
 use longhaul_core::store::Persistence;
 use longhaul_core::transport::{Transport, TransportErrorKind};
-use longhaul_embedded::{Database, Options};
+use longhaul_embedded::{Database, OpenError, OpenErrorKind, Options};
 use longhaul_local::{LocalBroker, LocalOptions};
 use longhaul_ops::errors::ErrorQueue;
 use longhaul_ops::stored::StoredState;
 use longhaul_rabbitmq::RabbitMq;
+use longhaul_sagas::Instance;
 use longhaul_sled::Sled;
+#[cfg(unix)]
+use longhaul_socket::{Remote, SocketErrorKind};
 
 use crate::args::{BrokerName, Connection};
 use crate::config::{self, RabbitSettings, Settings};
@@ -32,6 +35,8 @@ pub(crate) struct System {
     pub(crate) admin: Arc<dyn QueueAdmin>,
     pub(crate) error_queue: Address,
     rabbit: Option<Arc<RabbitMq>>,
+    /// What endpoints have stored, where that can be looked at.
+    stores: Option<Box<dyn Persistence>>,
     database: Option<Database>,
 }
 
@@ -47,7 +52,7 @@ impl System {
                 let directory = settings.embedded.directory.as_deref().ok_or_else(|| {
                     Failure::misused("the directory of the embedded broker is not set: give --data DIRECTORY")
                 })?;
-                Self::embedded(directory, error_queue)
+                Self::embedded(directory, error_queue).await
             }
             BrokerName::Sqs => Self::sqs(&settings, error_queue).await,
         }
@@ -72,11 +77,12 @@ impl System {
             admin: Arc::clone(&rabbit) as Arc<dyn QueueAdmin>,
             error_queue,
             rabbit: Some(rabbit),
+            stores: None,
             database: None,
         })
     }
 
-    fn embedded(directory: &Path, error_queue: Address) -> Result<Self, Failure> {
+    async fn embedded(directory: &Path, error_queue: Address) -> Result<Self, Failure> {
         // Opening would make one.
         if !directory.join(FORMAT).is_file() {
             let shown = directory.display();
@@ -88,7 +94,13 @@ impl System {
         let options = Options::new()
             .max_value_bytes(BODY_BYTES)
             .max_batch_bytes(2 * BODY_BYTES);
-        let database = Database::open_with(directory, options).map_err(Failure::failed)?;
+        let database = match Database::open_with(directory, options) {
+            Ok(database) => database,
+            Err(error) if error.kind() == OpenErrorKind::InUse => {
+                return Self::running(directory, error_queue, &error).await;
+            }
+            Err(error) => return Err(Failure::failed(error)),
+        };
         // Whatever an endpoint took can be replayed.
         let options = LocalOptions::default()
             .max_body(BODY_BYTES)
@@ -100,8 +112,37 @@ impl System {
             admin: Arc::new(broker),
             error_queue,
             rabbit: None,
+            stores: Some(Box::new(Sled::on(database.clone()))),
             database: Some(database),
         })
+    }
+
+    /// The process that has the directory open, over its socket.
+    #[cfg(unix)]
+    async fn running(directory: &Path, error_queue: Address, in_use: &OpenError) -> Result<Self, Failure> {
+        let remote = match Remote::connect(directory).await {
+            Ok(remote) => remote,
+            Err(error) if error.kind() == SocketErrorKind::Absent => {
+                return Err(Failure::failed(format!(
+                    "{in_use}. That process does not listen for operators either: it does with `Socket::listen`"
+                )));
+            }
+            Err(error) => return Err(Failure::failed(error)),
+        };
+        Ok(Self {
+            transport: Arc::new(remote.clone()),
+            stores: Some(Box::new(remote.stores())),
+            admin: Arc::new(remote),
+            error_queue,
+            rabbit: None,
+            database: None,
+        })
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unused_async, reason = "on Unix it waits")]
+    async fn running(_: &Path, _: Address, in_use: &OpenError) -> Result<Self, Failure> {
+        Err(Failure::failed(in_use))
     }
 
     #[cfg(feature = "sqs")]
@@ -126,6 +167,7 @@ impl System {
             admin: sqs,
             error_queue,
             rabbit: None,
+            stores: None,
             database: None,
         })
     }
@@ -140,7 +182,7 @@ impl System {
 
     /// What an endpoint has stored in the embedded directory.
     pub(crate) async fn stored(&self, endpoint: &str) -> Result<StoredState, Failure> {
-        let Some(database) = &self.database else {
+        let Some(stores) = &self.stores else {
             return Err(Failure::misused(
                 "only the store in an embedded directory can be looked at: give --data DIRECTORY",
             ));
@@ -154,11 +196,22 @@ impl System {
                 format!("find the endpoint {endpoint} in this directory: it has no queue of that name");
             return Err(Failure::failed(text));
         }
-        let store = Sled::on(database.clone())
-            .open(&name)
-            .await
-            .map_err(Failure::failed)?;
+        let store = stores.open(&name).await.map_err(Failure::failed)?;
         Ok(StoredState::new(store, Arc::new(SystemClock)))
+    }
+
+    /// An instance of a saga as it is stored, where that can be looked at from here.
+    pub(crate) async fn instance(
+        &self,
+        endpoint: &str,
+        saga: &str,
+        id: &str,
+    ) -> Result<Option<Instance>, Failure> {
+        if self.stores.is_none() {
+            return Ok(None);
+        }
+        let stored = self.stored(endpoint).await?;
+        Ok(Some(stored.saga(saga, id).await?))
     }
 
     /// RabbitMQ, where that is the broker.
@@ -178,7 +231,7 @@ impl System {
 
     /// Ends it in good order.
     pub(crate) async fn close(self) -> Result<(), Failure> {
-        drop((self.transport, self.admin));
+        drop((self.transport, self.admin, self.stores));
         if let Some(rabbit) = self.rabbit {
             rabbit.close().await;
         }

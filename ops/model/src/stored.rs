@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use longhaul_core::clock::{Clock, Timestamp};
 use longhaul_core::headers;
-use longhaul_core::store::{PendingChange, PendingKind, PendingRow, Store, UnitOfWork};
+use longhaul_core::ids::derived_message_id;
+use longhaul_core::store::{
+    LoadRequest, PendingChange, PendingKind, PendingRow, RecordKey, Store, UnitOfWork,
+};
 use longhaul_core::transport::Destination;
 use longhaul_sagas::{Instance, Status};
 use serde::Serialize;
@@ -121,26 +124,21 @@ impl StoredState {
     /// # Errors
     /// There is none of that id, or its record can't be read.
     pub async fn saga(&self, saga: &str, id: &str) -> Result<Instance, OpsError> {
-        let collection = Instance::collection(saga);
-        let mut after = None;
-        loop {
-            let page = self
-                .store
-                .admin()
-                .records(&collection, after.as_deref(), PAGE)
-                .await?;
-            if let Some(record) = page.iter().find(|record| &*record.key.id == id) {
-                return Instance::read(record)
-                    .map_err(|error| OpsError::new(OpsErrorKind::Invalid, error.to_string()));
-            }
-            let Some(last) = page.last() else {
-                let text = format!(
-                    "find the instance {id:?} of the saga {saga}: there is none; see `longhaul sagas list`"
-                );
-                return Err(OpsError::new(OpsErrorKind::NoSuchMessage, text));
-            };
-            after = Some(last.key.id.to_string());
-        }
+        let request = LoadRequest {
+            inbox: derived_message_id(&["longhaul/operator"], 0),
+            records: vec![RecordKey::new(Instance::collection(saga), id)],
+            pending: None,
+            // A finished one is shown for as long as it is there.
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let loaded = self.store.load(&request).await?;
+        let Some(record) = loaded.records.into_iter().next().flatten() else {
+            let text = format!(
+                "find the instance {id:?} of the saga {saga}: there is none; see `longhaul sagas list`"
+            );
+            return Err(OpsError::new(OpsErrorKind::NoSuchMessage, text));
+        };
+        Instance::read(&record).map_err(|error| OpsError::new(OpsErrorKind::Invalid, error.to_string()))
     }
 
     /// Timeouts that are to fire, the next one first, at most `limit`.

@@ -3,9 +3,12 @@
 use super::{COLLECTION, Sequence, next};
 use crate::endpoint::compose;
 use crate::endpoint::settings::CONFLICTS;
+use crate::endpoint::shared::Shared;
 use crate::endpoint::{EndpointError, Session};
-use crate::ids::MessageId;
-use crate::store::{PendingChange, Record, Store, StoreError, StoreErrorKind, UnitOfWork};
+use crate::ids::{MessageId, derived_message_id};
+use crate::store::{
+    LoadRequest, PendingChange, Record, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork,
+};
 
 /// Messages that wait in order behind one that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,81 +50,8 @@ impl Session {
     /// # Errors
     /// The store failed, or there is none; the outcome may be unknown, and asking again does no harm.
     pub async fn let_pass(&self, first: &MessageId) -> Result<usize, EndpointError> {
-        const PAGE: usize = 256;
         let store = self.store("let messages pass that wait in order")?;
-        let (mut passed, mut after) = (0, None);
-        loop {
-            let page = store.admin().records(COLLECTION, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last().map(|record| record.key.id.to_string()) else {
-                return Ok(passed);
-            };
-            for record in page {
-                passed += usize::from(self.pass(store, record, first).await?);
-            }
-            after = Some(last);
-        }
-    }
-
-    async fn pass(
-        &self,
-        store: &dyn Store,
-        record: Record,
-        first: &MessageId,
-    ) -> Result<bool, EndpointError> {
-        let shared = &self.shared;
-        let mut sequence = Sequence::stored(record)?;
-        for _ in 0..CONFLICTS {
-            if sequence.first() != Some(first) {
-                return Ok(false);
-            }
-            let key = sequence.key().clone();
-            sequence.pass_over();
-            let mut rows = Vec::from_iter(next(shared, store, &mut sequence).await?);
-            let entries = compose::entries(shared, shared.clock.now(), &mut rows);
-            let rows = rows.into_iter().map(|row| PendingChange::Add(Box::new(row)));
-            let work = UnitOfWork {
-                records: sequence.change().into_iter().collect(),
-                pending: rows.collect(),
-                ..UnitOfWork::default()
-            };
-            match shared.commit(store, work).await {
-                Ok(()) => {
-                    shared.queue.push(entries);
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == StoreErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
-            }
-            // Another one joined at the same time.
-            match self.load_sequence(store, &key).await? {
-                Some(again) => sequence = again,
-                None => return Ok(false),
-            }
-        }
-        Err(EndpointError::store(
-            "let messages pass that wait in order: others joined at the same time, again and again; try later",
-        ))
-    }
-
-    async fn load_sequence(
-        &self,
-        store: &dyn Store,
-        key: &crate::store::RecordKey,
-    ) -> Result<Option<Sequence>, StoreError> {
-        let request = crate::store::LoadRequest {
-            inbox: crate::ids::derived_message_id(&[COLLECTION], 0),
-            records: vec![key.clone()],
-            pending: None,
-            now: self.shared.clock.now(),
-        };
-        let loaded = self.shared.load(store, &request).await?;
-        loaded
-            .records
-            .into_iter()
-            .next()
-            .flatten()
-            .map(Sequence::stored)
-            .transpose()
+        let_pass(&self.shared, store, first).await
     }
 
     fn store(&self, what: &str) -> Result<&dyn Store, EndpointError> {
@@ -131,4 +61,81 @@ impl Session {
             ))
         })
     }
+}
+
+/// Lets those pass that wait behind `first`, and says in how many sequences. Each sequence goes on in a commit of its own, which
+/// counts only while `first` is still in front: to do it again does no harm.
+pub(crate) async fn let_pass(
+    shared: &Shared,
+    store: &dyn Store,
+    first: &MessageId,
+) -> Result<usize, EndpointError> {
+    const PAGE: usize = 256;
+    let (mut passed, mut after) = (0, None);
+    loop {
+        let page = store.admin().records(COLLECTION, after.as_deref(), PAGE).await?;
+        let Some(last) = page.last().map(|record| record.key.id.to_string()) else {
+            return Ok(passed);
+        };
+        for record in page {
+            passed += usize::from(pass(shared, store, record, first).await?);
+        }
+        after = Some(last);
+    }
+}
+
+async fn pass(
+    shared: &Shared,
+    store: &dyn Store,
+    record: Record,
+    first: &MessageId,
+) -> Result<bool, EndpointError> {
+    let mut sequence = Sequence::stored(record)?;
+    for _ in 0..CONFLICTS {
+        if sequence.first() != Some(first) {
+            return Ok(false);
+        }
+        let key = sequence.key().clone();
+        sequence.pass_over();
+        let mut rows = Vec::from_iter(next(shared, store, &mut sequence).await?);
+        let entries = compose::entries(shared, shared.clock.now(), &mut rows);
+        let rows = rows.into_iter().map(|row| PendingChange::Add(Box::new(row)));
+        let work = UnitOfWork {
+            records: sequence.change().into_iter().collect(),
+            pending: rows.collect(),
+            ..UnitOfWork::default()
+        };
+        match shared.commit(store, work).await {
+            Ok(()) => {
+                shared.queue.push(entries);
+                return Ok(true);
+            }
+            Err(error) if error.kind() == StoreErrorKind::Conflict => {}
+            Err(error) => return Err(error.into()),
+        }
+        // Another one joined at the same time.
+        match load_sequence(shared, store, &key).await? {
+            Some(again) => sequence = again,
+            None => return Ok(false),
+        }
+    }
+    Err(EndpointError::store(
+        "let messages pass that wait in order: others joined at the same time, again and again; try later",
+    ))
+}
+
+async fn load_sequence(
+    shared: &Shared,
+    store: &dyn Store,
+    key: &RecordKey,
+) -> Result<Option<Sequence>, StoreError> {
+    let request = LoadRequest {
+        inbox: derived_message_id(&[COLLECTION], 0),
+        records: vec![key.clone()],
+        pending: None,
+        now: shared.clock.now(),
+    };
+    let loaded = shared.load(store, &request).await?;
+    let record = loaded.records.into_iter().next().flatten();
+    record.map(Sequence::stored).transpose()
 }

@@ -1,13 +1,17 @@
 //! The commands.
 
 pub(crate) mod delays;
+mod describe;
 mod doctor;
 pub(crate) mod errors;
 pub(crate) mod extras;
+mod operate;
+pub(crate) mod sagas;
 pub(crate) mod stored;
 
 use std::process::ExitCode;
 
+use self::sagas::SagasCommand;
 use crate::args::{Command, Options};
 use crate::connect::System;
 use crate::failure::Failure;
@@ -24,9 +28,12 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             let done = errors::run(&system, command, rehearsed, options.connection.json).await;
             ended(system, done).await
         }
+        Command::Sagas(SagasCommand::Diagram(args)) if args.states => {
+            sagas::states(args, options.connection.json).await
+        }
         Command::Sagas(command) => {
             let system = System::connect(&options.connection).await?;
-            let done = stored::sagas(&system, command, options.connection.json).await;
+            let done = sagas::sagas(&system, command, options.connection.json).await;
             ended(system, done).await
         }
         Command::Timeouts(command) => {

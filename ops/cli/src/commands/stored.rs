@@ -1,62 +1,29 @@
-//! `longhaul sagas`, `timeouts` and `outbox`: what an endpoint has stored.
+//! `longhaul timeouts` and `outbox`: what an endpoint has stored.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use longhaul_core::clock::{Clock, SystemClock, Timestamp};
 use longhaul_ops::stored::TimeoutRow;
-use longhaul_sagas::{Instance, Status};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::connect::System;
 use crate::failure::Failure;
 use crate::output::{Style, Table, clipped, print, print_json, shown};
-use crate::units::{ago, duration};
+use crate::units::duration;
 
 /// How much of a reason a line shows, in characters.
-const TEXT: usize = 60;
+pub(super) const TEXT: usize = 60;
 
 /// Which endpoint, and how much of it.
 #[derive(Debug, Args)]
 pub(crate) struct EndpointArgs {
     /// The endpoint
     #[arg(long, value_name = "NAME")]
-    endpoint: String,
+    pub(super) endpoint: String,
     /// The most rows to show
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
-    limit: usize,
-}
-
-/// What can be asked about sagas.
-#[derive(Debug, Subcommand)]
-pub(crate) enum SagasCommand {
-    /// List the instances of a saga by id
-    #[command(
-        after_help = "Example:\n  longhaul sagas list order --endpoint sales --status stuck --data DIRECTORY"
-    )]
-    List {
-        /// The saga's name
-        saga: String,
-        #[command(flatten)]
-        of: EndpointArgs,
-        /// Only those that stand there: active, compensating, compensated, completed, stuck
-        #[arg(long, value_parser = status)]
-        status: Option<Status>,
-        /// Only those whose id comes after this one
-        #[arg(long, value_name = "ID")]
-        after: Option<String>,
-    },
-    /// Show one instance: its state, steps and timeouts
-    #[command(after_help = "Example:\n  longhaul sagas show order 7 --endpoint sales --data DIRECTORY")]
-    Show {
-        /// The saga's name
-        saga: String,
-        /// The instance's id
-        id: String,
-        /// The endpoint
-        #[arg(long, value_name = "NAME")]
-        endpoint: String,
-    },
+    pub(super) limit: usize,
 }
 
 /// What can be done with timeouts.
@@ -105,97 +72,8 @@ pub(crate) enum OutboxCommand {
     },
 }
 
-fn status(word: &str) -> Result<Status, String> {
-    serde_json::from_value(Value::from(word))
-        .map_err(|_| "it is one of active, compensating, compensated, completed and stuck".to_owned())
-}
-
 fn time(text: &str) -> Result<Timestamp, String> {
     Timestamp::parse(text).map_err(|error| error.to_string())
-}
-
-/// `longhaul sagas`
-pub(crate) async fn sagas(system: &System, command: &SagasCommand, json: bool) -> Result<ExitCode, Failure> {
-    match command {
-        SagasCommand::List {
-            saga,
-            of,
-            status,
-            after,
-        } => {
-            let stored = system.stored(&of.endpoint).await?;
-            let rows = stored.sagas(saga, *status, after.as_deref(), of.limit).await?;
-            if json {
-                print_json(&json!({ "sagas": rows }))?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let now = SystemClock.now();
-            let mut table = Table::new(&["ID", "STATUS", "STARTED", "TIMEOUTS", "REASON"]);
-            for row in &rows {
-                table.row(vec![
-                    shown(&row.id),
-                    row.status.clone(),
-                    row.started.map_or_else(|| "-".to_owned(), |at| ago(at, now)),
-                    row.timeouts.to_string(),
-                    clipped(&shown(row.reason.as_deref().unwrap_or("-")), TEXT),
-                ]);
-            }
-            told(&table, rows.is_empty(), "no instance matches\n")
-        }
-        SagasCommand::Show { saga, id, endpoint } => {
-            let instance = system.stored(endpoint).await?.saga(saga, id).await?;
-            show(saga, id, &instance, json)
-        }
-    }
-}
-
-fn show(saga: &str, id: &str, instance: &Instance, json: bool) -> Result<ExitCode, Failure> {
-    let state = instance.state.as_deref();
-    let state: Option<Value> = state.and_then(|state| serde_json::from_str(state).ok());
-    if json {
-        let steps = instance.steps.iter().map(|step| {
-            json!({ "request": step.request, "type": step.type_name, "undo": step.undo,
-                    "state": format!("{:?}", step.state).to_lowercase(), "attempts": step.attempts, "note": step.note })
-        });
-        let timeouts = instance.timeouts.iter();
-        let timeouts = timeouts.map(|one| json!({ "name": one.name, "due": one.due }));
-        print_json(&json!({
-            "saga": saga, "id": id, "status": instance.status.to_string(), "started": instance.started,
-            "finished": instance.finished, "reason": instance.reason, "given_up": instance.given_up, "state": state,
-            "steps": steps.collect::<Vec<_>>(), "timeouts": timeouts.collect::<Vec<_>>(),
-        }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut text = format!("{} {}: {}\n", shown(saga), shown(id), instance.status);
-    text.push_str(&format!("started   {}\n", instance.started));
-    if let Some(finished) = instance.finished {
-        text.push_str(&format!("finished  {finished}\n"));
-    }
-    for reason in instance.reason.iter().chain(&instance.given_up) {
-        text.push_str(&format!("reason    {}\n", shown(reason)));
-    }
-    for step in &instance.steps {
-        let note = step.note.as_deref().unwrap_or_default();
-        let (name, state) = (shown(&step.type_name), format!("{:?}", step.state).to_lowercase());
-        text.push_str(&format!(
-            "step      {name} {state} {} {}\n",
-            step.request,
-            shown(note)
-        ));
-    }
-    for timeout in &instance.timeouts {
-        text.push_str(&format!(
-            "timeout   {} at {}\n",
-            shown(&timeout.name),
-            timeout.due
-        ));
-    }
-    if let Some(state) = state.and_then(|state| serde_json::to_string_pretty(&state).ok()) {
-        let lines = state.lines().map(|line| format!("  {}\n", shown(line)));
-        text.extend(["state\n".to_owned()].into_iter().chain(lines));
-    }
-    print(&text)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// `longhaul timeouts`
@@ -284,7 +162,7 @@ fn due(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "now".to_owned(), |at| at.to_string())
 }
 
-fn told(table: &Table, is_empty: bool, nothing: &str) -> Result<ExitCode, Failure> {
+pub(super) fn told(table: &Table, is_empty: bool, nothing: &str) -> Result<ExitCode, Failure> {
     if is_empty {
         print(nothing)?;
     } else {

@@ -25,10 +25,22 @@ fn when_queues_are_listed_their_depths_are_shown() {
 #[test]
 fn when_help_is_asked_for_it_has_examples() {
     for command in [
-        "list", "show", "group", "replay", "edit", "discard", "export", "import",
+        "list", "show", "group", "replay", "edit", "discard", "let-pass", "export", "import",
     ] {
         answer(bare(&["errors", command, "--help"]))
             .says(0, &["Example", &format!("longhaul errors {command}")]);
+    }
+    for command in [
+        "list",
+        "show",
+        "history",
+        "diagram",
+        "retry-step",
+        "skip-step",
+        "fail",
+    ] {
+        answer(bare(&["sagas", command, "--help"]))
+            .says(0, &["Example", &format!("longhaul sagas {command}")]);
     }
     answer(bare(&["--help"])).says(0, &["Exit codes"]);
     answer(bare(&["--version"])).says(0, &[env!("CARGO_PKG_VERSION")]);

@@ -11,5 +11,9 @@ mod errors;
 mod extras;
 mod killing;
 mod refusals;
+#[cfg(unix)]
+mod running;
 mod stage;
 mod stored;
+#[cfg(unix)]
+mod trips;

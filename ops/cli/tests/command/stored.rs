@@ -208,3 +208,71 @@ fn when_there_is_no_such_endpoint_or_no_directory_it_says_so() {
         crate::stage::answer(command).says(2, &["--data"]);
     });
 }
+
+#[test]
+fn when_an_endpoint_is_on_a_broker_elsewhere_what_it_is_told_lies_in_its_queue() {
+    run(async {
+        for on in [On::RabbitMq, On::Embedded] {
+            let stage = Stage::new(on).await;
+            let endpoint = stage.source.to_string();
+            let of = ["--endpoint", &endpoint, "--by", "alice"];
+            let ask = |arguments: &[&str]| stage.longhaul(&[arguments, &of].concat());
+            let skip = [
+                "sagas",
+                "skip-step",
+                "order",
+                "7",
+                "--step",
+                "s-1",
+                "--reason",
+                "refunded",
+            ];
+            if on == On::Embedded {
+                // Here it can be looked at, and there is none.
+                ask(&skip).says(1, &["there is none"]);
+                stage.done();
+                continue;
+            }
+            ask(&skip).says(2, &["--yes"]);
+            ask(&[&skip[..], &["--dry-run"]].concat()).says(0, &["can't be looked at from here"]);
+            assert_eq!(stage.depths().await, (0, 0));
+            ask(&[&skip[..], &["--yes", "--life", "m-0"]].concat()).says(0, &["told", &endpoint]);
+            ask(&["sagas", "fail", "order", "7", "--reason", "fraud", "--yes"]).says(0, &["told"]);
+            stage
+                .longhaul(&["errors", "let-pass", "m-1", "m-2", "--endpoint", &endpoint])
+                .says(0, &["2 messages"]);
+            let told = stage.messages(&stage.source).await;
+            let bodies: Vec<serde_json::Value> = told
+                .iter()
+                .map(|message| serde_json::from_slice(&message.body).unwrap())
+                .collect();
+            let step = serde_json::json!({ "skip-step": { "step": "s-1" } });
+            assert_eq!((&bodies[0]["action"], &bodies[0]["by"]), (&step, &"alice".into()));
+            assert_eq!(
+                (&bodies[0]["incarnation"], &bodies[0]["reason"]),
+                (&"m-0".into(), &"refunded".into())
+            );
+            assert_eq!(
+                (&bodies[1]["action"], &bodies[2]["first"]),
+                (&"compensate".into(), &"m-1".into())
+            );
+            let types = told
+                .iter()
+                .map(|message| crate::stage::header(message, "longhaul.type").unwrap());
+            let types: Vec<_> = types.collect();
+            assert_eq!(
+                types[..3],
+                [
+                    "longhaul.operate.order",
+                    "longhaul.operate.order",
+                    "longhaul.let_pass.v1"
+                ]
+            );
+            let nobody = [&skip[..], &["--endpoint", "cli-nobody", "--by", "alice", "--yes"]].concat();
+            stage
+                .longhaul(&nobody)
+                .says(1, &["cli-nobody", "none of that name"]);
+            stage.done();
+        }
+    });
+}

@@ -10,7 +10,7 @@ use longhaul_core::transport::Transport;
 
 use crate::errors::error::{OpsError, OpsErrorKind};
 use crate::errors::failed::Failed;
-use crate::errors::filter::{Filter, Selection};
+use crate::errors::filter::Filter;
 use crate::errors::groups::Groups;
 use crate::errors::progress::{Outcome, Progress};
 use crate::errors::walk::{PAGE, Walk};
@@ -199,44 +199,6 @@ impl ErrorQueue {
                 }
             }
             outcome.done = groups.messages;
-            told(outcome.progress(walk.expected()));
-        }
-    }
-
-    /// Takes messages out for good.
-    ///
-    /// # Errors
-    /// See [`OpsErrorKind`]; what was taken out until then is gone.
-    pub async fn discard(
-        &self,
-        selection: &Selection,
-        told: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Outcome, OpsError> {
-        let mut walk = Walk::begin(self).await?;
-        let discarded = self.discard_in(&mut walk, selection, told).await;
-        walk.end(discarded).await
-    }
-
-    async fn discard_in(
-        &self,
-        walk: &mut Walk,
-        selection: &Selection,
-        told: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Outcome, OpsError> {
-        let (now, mut outcome) = (self.clock.now(), Outcome::default());
-        loop {
-            let page = walk.page(PAGE).await?;
-            if page.is_empty() {
-                return Ok(outcome);
-            }
-            outcome.seen += count(page.len());
-            let meant = page
-                .iter()
-                .filter(|found| selection.takes(&Failed::of(found), now));
-            let places: Vec<_> = meant.map(|found| found.place).collect();
-            outcome.matched += count(places.len());
-            walk.remove(&places).await?;
-            outcome.done += count(places.len());
             told(outcome.progress(walk.expected()));
         }
     }

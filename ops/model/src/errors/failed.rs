@@ -46,6 +46,8 @@ pub struct Failed {
     pub causation: Option<String>,
     /// The sagas that it is for, or that asked for it.
     pub sagas: Vec<PartOf>,
+    /// What later messages are kept in order by, and wait behind it for.
+    pub order: Vec<String>,
     /// How many bytes its body has.
     pub body_bytes: usize,
 }
@@ -96,6 +98,11 @@ impl Failed {
             sagas: [headers::TARGET_PREFIX, headers::ORIGINATOR_PREFIX]
                 .into_iter()
                 .filter_map(|prefix| part_of(incoming, prefix))
+                .collect(),
+            order: text(headers::ERROR_ORDER)
+                .iter()
+                .flat_map(|order| order.lines())
+                .map(str::to_owned)
                 .collect(),
             body_bytes: incoming.body.len(),
         }

@@ -1,6 +1,7 @@
 //! What is in an error queue, and what can be done about it.
 
 mod copying;
+mod discard;
 mod edit;
 mod error;
 mod error_queue;
@@ -14,6 +15,7 @@ mod replay;
 mod resend;
 mod walk;
 
+pub use discard::{Discard, Discarded, Holding};
 pub use edit::{Edit, Edited};
 pub use error::{OpsError, OpsErrorKind};
 pub use error_queue::{ErrorQueue, Listing, Page};

@@ -68,6 +68,8 @@ pub struct Preview {
     pub matched: u64,
     /// How many would go where, for the first thousand queues.
     pub to: BTreeMap<Address, u64>,
+    /// How many later messages are kept in order behind.
+    pub holding: u64,
     /// How many can't be sent again.
     pub impossible: u64,
     /// Why, for the first twenty.
@@ -108,6 +110,7 @@ impl ErrorQueue {
                 let failed = Failed::of(found);
                 if selection.takes(&failed, now) {
                     preview.matched += 1;
+                    preview.holding += u64::from(!failed.order.is_empty());
                     preview.note(failed, copy_of(found, target));
                 }
             }

@@ -4,12 +4,15 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use longhaul_ops::errors::{Edit, ErrorQueue, Preview, Replay, Selection, Target};
+use longhaul_core::address::Address;
+use longhaul_core::ids::MessageId;
+use longhaul_ops::errors::{Discard, Discarded, Edit, ErrorQueue, Preview, Replay, Selection, Target};
 use serde_json::json;
 
 use super::rehearse::Rehearsed;
-use super::{CareArgs, DiscardArgs, EditArgs, ReplayArgs, is_many, tell};
+use super::{CareArgs, DiscardArgs, EditArgs, LetPassArgs, ReplayArgs, is_many, tell};
 use crate::confirm::confirm;
+use crate::connect::System;
 use crate::failure::Failure;
 use crate::output::{print, print_json, shown};
 use crate::progress::Bar;
@@ -60,11 +63,74 @@ pub(super) async fn discard(
     }
     ask(errors, &args.care, &selection, &Target::Source, "discard").await?;
     let bar = Bar::new("discarding");
-    let outcome = errors
-        .discard(&selection, &mut |progress| bar.show(progress))
-        .await;
+    let discard = Discard {
+        selection,
+        let_pass: args.let_pass,
+    };
+    let discarded = errors.discard(&discard, &mut |progress| bar.show(progress)).await;
     drop(bar);
-    tell(&found_all(&selection, outcome?)?, "discarded", json)
+    let discarded = discarded?;
+    found_all(&discard.selection, discarded.outcome.clone())?;
+    if json {
+        print_json(&discarded)?;
+        return Ok(ExitCode::from(u8::from(discarded.outcome.failed > 0)));
+    }
+    let code = tell(&discarded.outcome, "discarded", json)?;
+    print(&held(&discarded, args.let_pass))?;
+    Ok(code)
+}
+
+/// What is to be known of messages that later ones were kept in order behind.
+fn held(discarded: &Discarded, let_pass: bool) -> String {
+    let told = if let_pass {
+        "what waits in order behind it was let pass"
+    } else {
+        "what waits in order behind it goes on waiting"
+    };
+    let mut text = String::new();
+    for holding in &discarded.holding {
+        let (id, endpoint) = (holding.id.as_deref(), holding.endpoint.as_deref());
+        let (id, endpoint) = (shown(id.unwrap_or("-")), shown(endpoint.unwrap_or("NAME")));
+        let order = shown(&holding.order.join(", "));
+        text.push_str(&format!("  {id} held the order of {order}: {told}"));
+        if !let_pass {
+            text.push_str(&format!(
+                "; to let it pass: longhaul errors let-pass {id} --endpoint {endpoint}"
+            ));
+        }
+        text.push('\n');
+    }
+    let shown = u64::try_from(discarded.holding.len()).unwrap_or(u64::MAX);
+    if discarded.held > shown {
+        text.push_str(&format!("  and {} more: {told}\n", discarded.held - shown));
+    }
+    text
+}
+
+pub(super) async fn let_pass(system: &System, args: &LetPassArgs, json: bool) -> Result<ExitCode, Failure> {
+    let endpoint = Address::new(&args.endpoint).map_err(|error| Failure::misused(error.to_string()))?;
+    let mut ids = Vec::with_capacity(args.ids.len());
+    for id in &args.ids {
+        ids.push(MessageId::new(id).map_err(|error| Failure::misused(error.to_string()))?);
+    }
+    let operator = system.operator();
+    operator.check(&endpoint).await?;
+    let mut told = Vec::with_capacity(ids.len());
+    for first in ids {
+        if !args.dry_run {
+            told.push(operator.let_pass(&endpoint, first).await?);
+        }
+    }
+    if json {
+        print_json(&json!({ "dry_run": args.dry_run, "to": endpoint, "messages": told }))?;
+    } else {
+        let verb = if args.dry_run { "would tell" } else { "told" };
+        print(&format!(
+            "{verb} {endpoint} to let pass what waits in order behind {} messages\n",
+            args.ids.len()
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn edit(errors: &ErrorQueue, args: &EditArgs, json: bool) -> Result<ExitCode, Failure> {
@@ -168,12 +234,20 @@ fn previewed(preview: &Preview, verb: &str, json: bool) -> Result<ExitCode, Fail
 
 fn discarded(preview: &Preview, json: bool) -> Result<ExitCode, Failure> {
     if json {
-        print_json(&json!({ "dry_run": true, "seen": preview.seen, "matched": preview.matched }))?;
+        print_json(&json!({
+            "dry_run": true, "seen": preview.seen, "matched": preview.matched, "held": preview.holding,
+        }))?;
     } else {
         print(&format!(
             "would discard {} of {} messages\n",
             preview.matched, preview.seen
         ))?;
+        if preview.holding > 0 {
+            print(&format!(
+                "  {} of them hold the order of others: add --let-pass to let pass what waits behind them\n",
+                preview.holding
+            ))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

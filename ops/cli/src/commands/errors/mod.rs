@@ -68,8 +68,18 @@ The new message has an id of its own, and the failed one as its cause.")]
 Examples:
   longhaul errors discard 0193fe2c-...
   longhaul errors discard --reason too-old --older-than 30d --dry-run
-  longhaul errors discard --reason too-old --older-than 30d --yes")]
+  longhaul errors discard --reason too-old --older-than 30d --yes
+  longhaul errors discard 0193fe2c-... --let-pass
+
+Where later messages are kept in order behind one, it says so: they go on waiting, unless they are let pass.")]
     Discard(DiscardArgs),
+    /// Have an endpoint let pass what waits in order behind messages that were discarded
+    #[command(after_help = "\
+Example:
+  longhaul errors let-pass 0193fe2c-... --endpoint sales
+
+The endpoint takes it only if it was built with `.operable_order()`.")]
+    LetPass(LetPassArgs),
     /// Write failed messages to a file that only you can read, a line of JSON each
     #[command(after_help = "\
 Examples:
@@ -154,8 +164,25 @@ pub(crate) struct EditArgs {
 pub(crate) struct DiscardArgs {
     #[command(flatten)]
     selection: SelectionArgs,
+    /// Also tell their endpoints to let pass what waits in order behind them; they must be built with `.operable_order()`
+    #[arg(long)]
+    let_pass: bool,
     #[command(flatten)]
     care: CareArgs,
+}
+
+/// `longhaul errors let-pass`
+#[derive(Debug, Args)]
+pub(crate) struct LetPassArgs {
+    /// The messages that were discarded, by id
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// The endpoint that keeps the order
+    #[arg(long, value_name = "NAME")]
+    endpoint: String,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// `longhaul errors export`
@@ -241,7 +268,10 @@ pub(crate) fn checked(command: &ErrorsCommand) -> Result<&ErrorsCommand, Failure
         }
         ErrorsCommand::Edit(args) => drop(args.target.target()?),
         ErrorsCommand::Import(args) => drop(files::opened(&args.file)?),
-        ErrorsCommand::List(_) | ErrorsCommand::Show(_) | ErrorsCommand::Group(_) => {}
+        ErrorsCommand::List(_)
+        | ErrorsCommand::Show(_)
+        | ErrorsCommand::Group(_)
+        | ErrorsCommand::LetPass(_) => {}
     }
     Ok(command)
 }
@@ -282,6 +312,7 @@ pub(crate) async fn run(
         ErrorsCommand::Replay(args) => change::replay(&errors, args, rehearsed, json).await,
         ErrorsCommand::Edit(args) => change::edit(&errors, args, json).await,
         ErrorsCommand::Discard(args) => change::discard(&errors, args, json).await,
+        ErrorsCommand::LetPass(args) => change::let_pass(system, args, json).await,
         ErrorsCommand::Export(args) => files::export(&errors, args, json).await,
         ErrorsCommand::Import(args) => files::import(&errors, args, json).await,
     }

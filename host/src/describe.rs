@@ -1,0 +1,27 @@
+//! `--describe`: how the sagas of the endpoint look, told instead of running it.
+
+use std::io::{self, Write};
+
+use longhaul_core::endpoint::EndpointBuilder;
+use serde_json::json;
+
+use crate::host::HostError;
+
+/// The option.
+const OPTION: &str = "--describe";
+
+/// Whether this process was asked to.
+pub(crate) fn asked() -> bool {
+    std::env::args_os().skip(1).any(|argument| argument == OPTION)
+}
+
+/// Writes one line of JSON for each to standard output.
+pub(crate) fn run(endpoint: &EndpointBuilder) -> Result<(), HostError> {
+    for one in endpoint.described() {
+        let told = json!({ "described": one.name, "mermaid": one.mermaid, "graphviz": one.graphviz });
+        // Whoever reads may have gone.
+        writeln!(io::stdout().lock(), "{told}")
+            .map_err(|error| HostError::config(format!("describe the endpoint: {error}")))?;
+    }
+    Ok(())
+}
