@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use longhaul_core::address::Address;
 use longhaul_core::admin::QueueAdmin;
+use longhaul_core::claim_check::{ClaimCheck, Directory};
 use longhaul_core::clock::SystemClock;
 use longhaul_core::store::Persistence;
 use longhaul_core::transport::{Transport, TransportErrorKind};
@@ -33,6 +34,8 @@ pub(crate) struct System {
     pub(crate) error_queue: Address,
     rabbit: Option<Arc<RabbitMq>>,
     database: Option<Database>,
+    /// Whether the broker is the embedded one.
+    is_embedded: bool,
 }
 
 impl System {
@@ -53,42 +56,31 @@ impl System {
         }
     }
 
+    /// The same, with the embedded store of endpoints that are on another broker, where its directory is set.
+    pub(crate) async fn connect_with_store(connection: &Connection) -> Result<Self, Failure> {
+        let mut system = Self::connect(connection).await?;
+        if system.database.is_none()
+            && let Some(directory) = config::load(connection)?.embedded.directory
+        {
+            system.database = Some(open_database(&directory)?);
+        }
+        Ok(system)
+    }
+
     async fn rabbitmq(settings: &RabbitSettings, error_queue: Address) -> Result<Self, Failure> {
-        let mut builder = RabbitMq::builder(settings.address()?).connection_name("longhaul command");
-        if let Some(prefix) = &settings.prefix {
-            builder = builder.prefix(prefix);
-        }
-        if settings.allow_plaintext {
-            builder = builder.allow_plaintext();
-        }
-        if let Some(path) = &settings.certificates {
-            let pem =
-                fs::read(path).map_err(|error| Failure::misused(format!("{}: {error}", path.display())))?;
-            builder = builder.certificates(pem);
-        }
-        let rabbit = Arc::new(builder.connect().await?);
+        let rabbit = Arc::new(rabbitmq(settings).await?);
         Ok(Self {
             transport: Arc::clone(&rabbit) as Arc<dyn Transport>,
             admin: Arc::clone(&rabbit) as Arc<dyn QueueAdmin>,
             error_queue,
             rabbit: Some(rabbit),
             database: None,
+            is_embedded: false,
         })
     }
 
     fn embedded(directory: &Path, error_queue: Address) -> Result<Self, Failure> {
-        // Opening would make one.
-        if !directory.join(FORMAT).is_file() {
-            let shown = directory.display();
-            let text = format!(
-                "open the embedded broker in {shown}: there is no database of Longhaul; give the directory that the endpoints use"
-            );
-            return Err(Failure::failed(text));
-        }
-        let options = Options::new()
-            .max_value_bytes(BODY_BYTES)
-            .max_batch_bytes(2 * BODY_BYTES);
-        let database = Database::open_with(directory, options).map_err(Failure::failed)?;
+        let database = open_database(directory)?;
         // Whatever an endpoint took can be replayed.
         let options = LocalOptions::default()
             .max_body(BODY_BYTES)
@@ -101,6 +93,7 @@ impl System {
             error_queue,
             rabbit: None,
             database: Some(database),
+            is_embedded: true,
         })
     }
 
@@ -127,6 +120,7 @@ impl System {
             error_queue,
             rabbit: None,
             database: None,
+            is_embedded: false,
         })
     }
 
@@ -146,18 +140,20 @@ impl System {
             ));
         };
         let name = Address::new(endpoint).map_err(|error| Failure::misused(error.to_string()))?;
-        // Opening would make one. An endpoint on the embedded broker has a queue of its name.
-        if let Err(error) = self.admin.depth(&name).await
-            && error.kind() == TransportErrorKind::Topology
-        {
-            let text =
-                format!("find the endpoint {endpoint} in this directory: it has no queue of that name");
-            return Err(Failure::failed(text));
+        let sled = Sled::on(database.clone());
+        if !sled.has(&name).map_err(Failure::failed)? {
+            // Opening would make one. An endpoint on the embedded broker has a queue of its name, though it may have stored nothing yet.
+            let depth = self.admin.depth(&name).await;
+            let missing = depth.is_err_and(|error| error.kind() == TransportErrorKind::Topology);
+            if missing || !self.is_embedded {
+                let text = format!(
+                    "find the endpoint {endpoint} in this directory: it has no queue of that name, and has stored nothing there; \
+                     of an endpoint on another broker name that too, with --broker"
+                );
+                return Err(Failure::failed(text));
+            }
         }
-        let store = Sled::on(database.clone())
-            .open(&name)
-            .await
-            .map_err(Failure::failed)?;
+        let store = sled.open(&name).await.map_err(Failure::failed)?;
         Ok(StoredState::new(store, Arc::new(SystemClock)))
     }
 
@@ -176,6 +172,21 @@ impl System {
         )
     }
 
+    /// The same, with the place where the claim check keeps large bodies.
+    pub(crate) fn errors_with(&self, bodies: Option<Directory>) -> ErrorQueue {
+        let Some(bodies) = bodies else {
+            return self.errors();
+        };
+        let transport = ClaimCheck::new(Arc::clone(&self.transport), bodies.clone()).most(BODY_BYTES);
+        let errors = ErrorQueue::new(
+            Arc::new(transport),
+            Arc::clone(&self.admin),
+            self.error_queue.clone(),
+            Arc::new(SystemClock),
+        );
+        errors.with_bodies(bodies)
+    }
+
     /// Ends it in good order.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         drop((self.transport, self.admin));
@@ -187,4 +198,35 @@ impl System {
             None => Ok(()),
         }
     }
+}
+
+fn open_database(directory: &Path) -> Result<Database, Failure> {
+    // Opening would make one.
+    if !directory.join(FORMAT).is_file() {
+        let shown = directory.display();
+        let text = format!(
+            "open the embedded database in {shown}: there is no database of Longhaul; give the directory that the endpoints use"
+        );
+        return Err(Failure::failed(text));
+    }
+    let options = Options::new()
+        .max_value_bytes(BODY_BYTES)
+        .max_batch_bytes(2 * BODY_BYTES);
+    Database::open_with(directory, options).map_err(Failure::failed)
+}
+
+/// Connects to a RabbitMQ.
+pub(crate) async fn rabbitmq(settings: &RabbitSettings) -> Result<RabbitMq, Failure> {
+    let mut builder = RabbitMq::builder(settings.address()?).connection_name("longhaul command");
+    if let Some(prefix) = &settings.prefix {
+        builder = builder.prefix(prefix);
+    }
+    if settings.allow_plaintext {
+        builder = builder.allow_plaintext();
+    }
+    if let Some(path) = &settings.certificates {
+        let pem = fs::read(path).map_err(|error| Failure::misused(format!("{}: {error}", path.display())))?;
+        builder = builder.certificates(pem);
+    }
+    Ok(builder.connect().await?)
 }

@@ -1,9 +1,11 @@
 //! The commands.
 
 pub(crate) mod delays;
+pub(crate) mod demo;
 mod doctor;
 pub(crate) mod errors;
 pub(crate) mod extras;
+pub(crate) mod outbox;
 pub(crate) mod stored;
 
 use std::process::ExitCode;
@@ -19,9 +21,9 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         Command::Man { directory } => extras::man(directory),
         Command::Errors(command) => {
             let command = errors::checked(command)?;
-            let rehearsed = errors::rehearse(&options.connection, command).await?;
+            let prepared = errors::prepare(&options.connection, command).await?;
             let system = System::connect(&options.connection).await?;
-            let done = errors::run(&system, command, rehearsed, options.connection.json).await;
+            let done = errors::run(&system, command, prepared, options.connection.json).await;
             ended(system, done).await
         }
         Command::Sagas(command) => {
@@ -34,14 +36,16 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             let done = stored::timeouts(&system, command, options.connection.json).await;
             ended(system, done).await
         }
+        Command::Demo(args) => demo::run(args, &options.connection).await,
         Command::Outbox(command) => {
-            let system = System::connect(&options.connection).await?;
+            let system = System::connect_with_store(&options.connection).await?;
             let done = stored::outbox(&system, command, options.connection.json).await;
             ended(system, done).await
         }
         Command::Delays(command) => {
+            delays::checked(command)?;
             let system = System::connect(&options.connection).await?;
-            let done = delays::run(&system, command, options.connection.json).await;
+            let done = delays::run(&system, command, &options.connection).await;
             ended(system, done).await
         }
         Command::Doctor => {

@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use longhaul_ops::errors::{Edit, ErrorQueue, Preview, Replay, Selection, Target};
+use longhaul_ops::errors::{ErrorQueue, Preview, Replay, Selection, Target};
 use serde_json::json;
 
 use super::rehearse::Rehearsed;
-use super::{CareArgs, DiscardArgs, EditArgs, ReplayArgs, is_many, tell};
+use super::{CareArgs, DiscardArgs, EditArgs, Prepared, ReplayArgs, is_many, tell};
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::{print, print_json, shown};
@@ -67,16 +67,22 @@ pub(super) async fn discard(
     tell(&found_all(&selection, outcome?)?, "discarded", json)
 }
 
-pub(super) async fn edit(errors: &ErrorQueue, args: &EditArgs, json: bool) -> Result<ExitCode, Failure> {
-    let edit = Edit {
-        id: args.id.clone(),
-        body: read_body(&args.body)?.into(),
-        target: args.target.target()?,
-        dry_run: args.dry_run,
+pub(super) async fn edit(
+    errors: &ErrorQueue,
+    args: &EditArgs,
+    prepared: Prepared,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let edit = args.edit(prepared.body.unwrap_or_default())?;
+    let verdict = match &prepared.rehearsed {
+        Some(rehearsed) => Some(rehearsed.of_edit(&args.id)?),
+        None => None,
     };
     let edited = errors.edit(&edit).await?;
     if json {
-        print_json(&json!({ "id": edited.id, "to": edited.to, "sent": !args.dry_run }))?;
+        print_json(&json!({
+            "id": edited.id, "to": edited.to, "sent": !args.dry_run, "verdict": verdict,
+        }))?;
     } else {
         let verb = if args.dry_run { "would send" } else { "sent" };
         print(&format!(
@@ -104,7 +110,7 @@ pub(super) async fn ask(
     if preview.matched == 0 {
         return Ok(());
     }
-    confirm(false, doing, preview.matched)
+    confirm(false, doing, preview.matched).await
 }
 
 async fn look_ahead(errors: &ErrorQueue, selection: &Selection, target: &Target) -> Result<Preview, Failure> {
@@ -178,7 +184,7 @@ fn discarded(preview: &Preview, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |why: String| Failure::misused(format!("{}: {why}", path.display()));
     let mut body = Vec::new();
     let read = if path == Path::new("-") {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use longhaul_ops::errors::{ErrorQueue, ExportOptions, Selection};
+use longhaul_ops::errors::{ErrorQueue, ExportOptions, Record, Selection};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -60,6 +60,15 @@ pub(super) async fn export(errors: &ErrorQueue, selection: &Selection) -> Result
     drop(bar);
     super::change::found_all(selection, exported?)?;
     file.into_inner().map_err(|error| unwritable(error.into_error()))
+}
+
+/// Writes one message to a file that only this user can read.
+pub(super) fn write(record: &Record) -> Result<NamedTempFile, Failure> {
+    let unwritable = |error: String| Failure::failed(format!("write the message for the program: {error}"));
+    let line = record.to_line().map_err(|error| unwritable(error.to_string()))?;
+    let mut file = NamedTempFile::new().map_err(|error| unwritable(error.to_string()))?;
+    writeln!(file, "{line}").map_err(|error| unwritable(error.to_string()))?;
+    Ok(file)
 }
 
 /// Has the program rehearse what was exported.
@@ -144,6 +153,24 @@ impl Rehearsed {
             print(&text)?;
         }
         Ok(ExitCode::from(u8::from(!all_pass)))
+    }
+
+    /// What the program says of the one message that an edit would send; an error where it would fail.
+    pub(super) fn of_edit(&self, edited: &str) -> Result<&str, Failure> {
+        let Some(told) = self.told.first() else {
+            let text = format!(
+                "edit the message {edited:?}: the program said nothing of it; does it end with `run_until` of the host?"
+            );
+            return Err(Failure::failed(text));
+        };
+        if told.verdict != "fails" {
+            return Ok(&told.verdict);
+        }
+        let why = told.why.as_deref().unwrap_or("it does not say why");
+        Err(Failure::misused(format!(
+            "failed to edit the message {edited:?}: the program would fail the new one: {}; correct the body",
+            shown(why)
+        )))
     }
 
     /// Says on standard error how many are left out, and why the first.
