@@ -124,7 +124,7 @@ pub(crate) fn target(file: &Path) -> Result<RabbitSettings, Failure> {
     Ok(settings)
 }
 
-/// The source's password is not the target's, unless it is nowhere said which that is: then the address may have one, or none is needed.
+/// The password of a target is that of the environment, or of settings of its own; never the source's.
 pub(crate) fn set_password_of_target(settings: &mut RabbitSettings, has_own: bool) {
     let set = env::var("LONGHAUL_TO_AMQP_PASSWORD").ok();
     settings.password = match set.filter(|password| !password.is_empty()) {

@@ -13,9 +13,9 @@ mod failure;
 mod output;
 mod progress;
 mod select;
+mod terminal;
 mod units;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -55,14 +55,16 @@ fn main() -> ExitCode {
 /// Does what was asked for, until Ctrl-C. Then everything is dropped where it is, which takes a bar from the terminal and gives messages
 /// back that are not done.
 async fn unless_interrupted(options: &Options) -> Result<ExitCode, Failure> {
-    tokio::select! {
+    let result = tokio::select! {
         biased;
-        result = commands::run(options) => result,
-        Ok(()) = tokio::signal::ctrl_c() => {
-            eprintln!("interrupted: what is not done is where it was; run it again");
-            Ok(ExitCode::from(INTERRUPTED))
-        }
-    }
+        Ok(()) = tokio::signal::ctrl_c() => None,
+        result = commands::run(options) => Some(result),
+    };
+    // Only here the bar is gone.
+    result.unwrap_or_else(|| {
+        eprintln!("interrupted: what is not done is where it was; run it again");
+        Ok(ExitCode::from(INTERRUPTED))
+    })
 }
 
 /// What clap says; it would repeat an argument that is wrong, and that may hold a password.
@@ -91,6 +93,6 @@ fn write_logs(options: &Options) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(output::takes_colours(&std::io::stderr()))
         .init();
 }

@@ -3,46 +3,48 @@
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use longhaul_ops::errors::Progress;
-use terminal_size::{Width, terminal_size_of};
 
-/// What can be shown in a line of at least this width, with numbers of up to eight digits: of a line that the terminal has to break,
-/// only a part would be wiped away.
+use crate::terminal::Narrow;
+
+/// What fits into a line of at least so many columns, with a word of ten letters and numbers of up to eight digits.
 const FORMS: [(u16, &str); 4] = [
-    (72, "{msg} [{wide_bar}] {pos}/{len}  {per_sec}  {eta} left"),
+    (60, "{msg} [{wide_bar}] {pos}/{len}  {rate}  {eta} left"),
     (36, "{msg} [{wide_bar}] {pos}/{len}"),
-    (18, "{pos}/{len}"),
+    (17, "{pos}/{len}"),
     (0, "{percent}%"),
 ];
 
-/// A line that says how far it is, on a terminal only, as wide as that is.
+/// A line that says how far it is, on a terminal only, and no wider than that.
 pub(crate) struct Bar {
     bar: ProgressBar,
-    /// Which form it has now.
+    /// Which form it has; none yet if there is none of that number.
     form: AtomicUsize,
 }
 
 impl Bar {
     /// A bar for something that is going on.
     pub(crate) fn new(doing: &'static str) -> Self {
-        let target = if io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        bar.set_message(doing);
         let bar = Self {
-            bar,
+            bar: ProgressBar::hidden().with_message(doing),
             form: AtomicUsize::new(usize::MAX),
         };
-        bar.fit();
+        if io::stderr().is_terminal() {
+            bar.fit();
+            bar.bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(
+                Box::new(Narrow::default()),
+                10,
+            ));
+        }
         bar
     }
 
     /// Shows how far it is.
     pub(crate) fn show(&self, progress: Progress) {
+        if self.bar.is_hidden() {
+            return;
+        }
         self.fit();
         self.bar.set_length(progress.expected);
         self.bar.set_position(progress.seen.min(progress.expected));
@@ -50,18 +52,19 @@ impl Bar {
 
     /// Takes the form that fits: a terminal may be made narrower meanwhile.
     fn fit(&self) {
-        if self.bar.is_hidden() {
+        let number = form(Narrow::columns());
+        if self.form.swap(number, Ordering::Relaxed) == number {
             return;
         }
-        let width = terminal_size_of(io::stderr()).map_or(80, |(Width(columns), _)| columns);
-        let fits = FORMS.iter().position(|(least, _)| width >= *least);
-        let Some((number, (_, form))) = fits.and_then(|at| Some((at, FORMS.get(at)?))) else {
-            return;
-        };
-        if self.form.swap(number, Ordering::Relaxed) != number
-            && let Ok(style) = ProgressStyle::with_template(form)
-        {
-            self.bar.set_style(style.progress_chars("=> "));
+        let template = FORMS.get(number).map_or("", |(_, template)| template);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                // It can't be shown where it can't be written.
+                text.write_fmt(format_args!("{:.0}/s", state.per_sec()))
+                    .unwrap_or_default();
+            };
+            self.bar
+                .set_style(style.with_key("rate", rate).progress_chars("=> "));
         }
     }
 }
@@ -69,5 +72,35 @@ impl Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// The number of the form for so many columns.
+fn form(columns: u16) -> usize {
+    let fits = FORMS.iter().position(|(least, _)| columns >= *least);
+    fits.unwrap_or(FORMS.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_terminal_is_narrow_the_line_says_less_and_is_not_broken() {
+        for columns in 4..300 {
+            let line = FORMS[form(columns)]
+                .1
+                .replace("{msg}", "discarding")
+                .replace("{wide_bar}", "")
+                .replace("{pos}", "12345678")
+                .replace("{len}", "12345678")
+                .replace("{rate}", "1234567/s")
+                .replace("{eta}", "12m")
+                .replace("{percent}", "100");
+            assert!(
+                line.len() <= usize::from(columns),
+                "{line:?} at {columns} columns"
+            );
+        }
     }
 }

@@ -226,7 +226,7 @@ fn when_the_levels_are_waited_for_nothing_is_touched_and_it_ends_once_they_are_e
         let now = SystemClock.now();
         levels.send(&[now + Duration::from_secs(2), now + HOUR]).await;
         levels
-            .longhaul(&levels.from, &["drain", "--wait", "3s"])
+            .longhaul(&levels.from, &["drain", "--wait", "6s"])
             .says(1, &["1 messages are left"]);
         assert_eq!(levels.drained(&levels.from, "left.jsonl").len(), 1);
         levels

@@ -75,7 +75,7 @@ impl ErrorQueue {
     }
 
     fn compose(&self, found: &Found, edit: &Edit) -> Result<(Address, Envelope), OpsError> {
-        let invalid = |why| invalid(edit, why);
+        let invalid = |why: String| invalid(edit, &why);
         check(found, &edit.body).map_err(invalid)?;
         let to = edit.target.of(found).map_err(invalid)?;
         let envelope =
@@ -115,12 +115,12 @@ impl ErrorQueue {
         .await?;
         match outcome.problems.pop() {
             None => Ok(edited),
-            Some(problem) => Err(invalid(edit, problem.why)),
+            Some(problem) => Err(invalid(edit, &problem.why)),
         }
     }
 }
 
-fn invalid(edit: &Edit, why: String) -> OpsError {
+fn invalid(edit: &Edit, why: &str) -> OpsError {
     OpsError::new(
         OpsErrorKind::Invalid,
         format!("edit the message {:?}: {why}", edit.id),

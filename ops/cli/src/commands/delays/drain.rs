@@ -22,7 +22,7 @@ use crate::progress::Bar;
 use crate::units::duration;
 
 /// How often it is looked whether everything has fallen due.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// `longhaul delays drain`
 #[derive(Debug, Args)]
@@ -101,10 +101,16 @@ pub(super) async fn run(rabbit: &RabbitMq, args: &DrainArgs, json: bool) -> Resu
 async fn write(rabbit: &RabbitMq, out: &Path) -> Result<Outcome, Failure> {
     let mut file = BufWriter::new(private(out)?);
     let bar = Bar::new("draining");
-    until_empty(rabbit, async |pass| {
+    let drained = until_empty(rabbit, async |pass| {
         delays::export(pass, &mut file, make_durable, &mut |progress| bar.show(progress)).await
     })
-    .await
+    .await;
+    drop(bar);
+    if drained.is_err() && file.get_ref().metadata().is_ok_and(|found| found.len() == 0) {
+        // Nothing came of it, and the next try may have the name.
+        drop(std::fs::remove_file(out));
+    }
+    drained
 }
 
 async fn send(rabbit: &RabbitMq, rate: Option<NonZeroU32>) -> Result<Outcome, Failure> {

@@ -102,10 +102,11 @@ async fn transfer(
 ) -> Result<ExitCode, Failure> {
     let before = depths(source).await?;
     // Where they are missing, nothing is begun.
-    target
-        .verify_delays()
-        .await
-        .map_err(|error| Failure::failed(format!("use the target's delay levels: {error}")))?;
+    target.verify_delays().await.map_err(|error| {
+        Failure::failed(format!(
+            "use the target's delay levels: {error}, or: longhaul delays create"
+        ))
+    })?;
     if args.dry_run {
         return would("move", &before, json);
     }

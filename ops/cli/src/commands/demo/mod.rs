@@ -141,6 +141,9 @@ async fn command(arguments: Vec<String>, directory: PathBuf) -> Result<(), Failu
     }
     command.args(&arguments).arg("--data").arg(&directory);
     command.stdin(Stdio::null()).kill_on_drop(true);
+    // Ctrl-C is for this process, which ends that one.
+    #[cfg(unix)]
+    command.process_group(0);
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     match tokio::time::timeout(LIMIT, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ok(()),

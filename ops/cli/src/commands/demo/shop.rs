@@ -29,7 +29,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked how far it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-#[derive(Command, Serialize, Deserialize)]
+#[derive(Clone, Copy, Command, Serialize, Deserialize)]
 #[message("shop.place_order.v1")]
 struct PlaceOrder {
     order: u64,

@@ -74,7 +74,11 @@ pub(super) fn write(record: &Record) -> Result<NamedTempFile, Failure> {
 /// Has the program rehearse what was exported.
 pub(super) async fn ask(file: &NamedTempFile, program: &Path, limit: Duration) -> Result<Rehearsed, Failure> {
     let failed = |why: String| Failure::failed(format!("rehearse with {}: {why}", program.display()));
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    // Ctrl-C is for this process, which ends that one.
+    #[cfg(unix)]
+    command.process_group(0);
+    let child = command
         .arg("--rehearse")
         .arg(file.path())
         .stdin(Stdio::null())
