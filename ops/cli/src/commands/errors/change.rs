@@ -91,6 +91,9 @@ pub(super) async fn edit(
             edited.to,
             shown(&args.id)
         ))?;
+        if let Some(verdict) = verdict.filter(|verdict| *verdict != "succeeds") {
+            eprintln!("note: of the new message the program says: {}", shown(verdict));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
