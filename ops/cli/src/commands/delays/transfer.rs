@@ -46,7 +46,7 @@ pub(crate) struct TargetArgs {
     /// What the names of the delay levels there begin with
     #[arg(long, value_name = "PREFIX")]
     to_prefix: Option<String>,
-    /// Settings of the other RabbitMQ, in TOML, below [rabbitmq]
+    /// Settings of the other RabbitMQ, in TOML, below `[rabbitmq]`
     #[arg(long, value_name = "FILE")]
     to_config: Option<PathBuf>,
 }

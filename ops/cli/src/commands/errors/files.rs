@@ -5,7 +5,8 @@ use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use longhaul_ops::errors::{ErrorQueue, ExportOptions, Outcome, Target};
+use clap::Args;
+use longhaul_ops::errors::{ErrorQueue, ExportOptions, LastLine, Outcome, Target};
 use serde_json::json;
 
 use super::change::{ask, found_all};
@@ -13,6 +14,24 @@ use super::{CareArgs, ExportArgs, ImportArgs, tell};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::progress::Bar;
+
+/// What to do about a file whose export did not come to its end.
+#[derive(Debug, Args)]
+pub(crate) struct TornArgs {
+    /// Leave out a last line that ends in the middle: the export was ended while it wrote, and had not taken out that message
+    #[arg(long)]
+    torn_end: bool,
+}
+
+impl TornArgs {
+    pub(crate) const fn last_line(&self) -> LastLine {
+        if self.torn_end {
+            LastLine::MayBeTorn
+        } else {
+            LastLine::MustBeWhole
+        }
+    }
+}
 
 /// What is wrong about the file without asking any broker.
 pub(super) fn check_out(args: &ExportArgs) -> Result<(), Failure> {

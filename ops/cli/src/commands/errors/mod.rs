@@ -1,5 +1,6 @@
 //! `longhaul errors`: what failed, and what to do about it.
 
+mod bodies;
 mod change;
 pub(crate) mod files;
 mod look;
@@ -12,8 +13,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use longhaul_core::address::Address;
 use longhaul_core::claim_check::Directory;
-use longhaul_ops::errors::{Edit, LastLine, Outcome, Page, Selection, Target};
+use longhaul_ops::errors::{Edit, Outcome, Page, Selection, Target};
 
+pub(crate) use self::bodies::BodiesArgs;
+pub(crate) use self::files::TornArgs;
 use self::rehearse::Rehearsed;
 use crate::args::Connection;
 use crate::connect::System;
@@ -202,47 +205,6 @@ pub(crate) struct ImportArgs {
     /// Check the file, and do nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// What to do about a file whose export did not come to its end.
-#[derive(Debug, Args)]
-pub(crate) struct TornArgs {
-    /// Leave out a last line that ends in the middle: the export was ended while it wrote, and had not taken out that message
-    #[arg(long)]
-    torn_end: bool,
-}
-
-impl TornArgs {
-    pub(crate) const fn last_line(&self) -> LastLine {
-        if self.torn_end {
-            LastLine::MayBeTorn
-        } else {
-            LastLine::MustBeWhole
-        }
-    }
-}
-
-/// Where the claim check keeps large bodies.
-#[derive(Debug, Default, Args)]
-pub(crate) struct BodiesArgs {
-    /// The directory in which the claim check of the endpoints keeps large bodies
-    #[arg(long, value_name = "DIRECTORY")]
-    claim_check: Option<PathBuf>,
-}
-
-impl BodiesArgs {
-    /// Opening would make one.
-    pub(crate) fn open(&self) -> Result<Option<Directory>, Failure> {
-        let Some(path) = &self.claim_check else {
-            return Ok(None);
-        };
-        let unusable = |why: &str| Failure::misused(format!("{}: {why}", path.display()));
-        if !path.is_dir() {
-            return Err(unusable("there is no such directory of bodies"));
-        }
-        let opened = Directory::open(path).map_err(|error| unusable(&error.to_string()))?;
-        Ok(Some(opened))
-    }
 }
 
 /// Where messages are sent again.
