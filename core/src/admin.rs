@@ -9,6 +9,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use crate::address::Address;
+use crate::clock::Timestamp;
 use crate::envelope::Incoming;
 use crate::transport::TransportError;
 
@@ -75,6 +76,17 @@ pub struct Found {
     pub redeliveries: u32,
     /// Where it lies, for [`Pass::remove`].
     pub place: Place,
+    /// What it waits for, where it does not lie in the queue that it is meant for.
+    pub waits: Option<Waits>,
+}
+
+/// What a delayed message waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits {
+    /// The queue that it is meant for.
+    pub to: Address,
+    /// When it is to be there: not before.
+    pub due: Timestamp,
 }
 
 /// Names a message within one pass. Its number means something to the transport only.

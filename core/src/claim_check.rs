@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use crate::address::Address;
 use crate::clock::{Clock, SystemClock, within};
+use crate::envelope::Incoming;
 use crate::headers;
 use crate::transport::{
     Accepted, Capabilities, Declare, Dispatch, Health, Receiver, ReceiverOptions, Report, Topology,
@@ -265,14 +266,44 @@ impl<T: Transport> ClaimCheck<T> {
     }
 }
 
-/// What the header says: which body, and how long it is.
+/// What a message says of its body that is kept elsewhere: which one it is, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Claim {
+pub struct Claim {
     key: BodyKey,
     bytes: usize,
 }
 
 impl Claim {
+    /// The claim of a message without a body. One that has both is as it is, and can't be read.
+    #[must_use]
+    pub fn of(incoming: &Incoming) -> Option<Self> {
+        if !incoming.body.is_empty() {
+            return None;
+        }
+        let mut claims = incoming.headers.iter().filter(|(name, _)| name == headers::BODY);
+        let (_, value) = claims.next()?;
+        claims.next().is_none().then_some(())?;
+        Self::parse(std::str::from_utf8(value).ok()?)
+    }
+
+    /// Which body.
+    #[must_use]
+    pub const fn key(&self) -> BodyKey {
+        self.key
+    }
+
+    /// How long it is, in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether this is the body that is meant.
+    #[must_use]
+    pub fn is_of(&self, body: &[u8]) -> bool {
+        body.len() == self.bytes && BodyKey::of(body) == self.key
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (key, bytes) = text.split_once(' ')?;
         Some(Self {

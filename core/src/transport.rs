@@ -3,6 +3,7 @@
 //! Every guarantee written here has a case in the contract suite of `longhaul-testing`, which every transport runs.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,6 +56,37 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 
     /// Whether the broker can be reached, and may be published to.
     fn health(&self) -> watch::Receiver<Health>;
+}
+
+#[async_trait]
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn check(&self, dispatch: &Dispatch) -> Result<(), TransportError> {
+        (**self).check(dispatch)
+    }
+
+    async fn prepare(&self, topology: &Topology, mode: Declare) -> Result<Report, TransportError> {
+        (**self).prepare(topology, mode).await
+    }
+
+    async fn receiver(
+        &self,
+        source: &Address,
+        options: ReceiverOptions,
+    ) -> Result<Box<dyn Receiver>, TransportError> {
+        (**self).receiver(source, options).await
+    }
+
+    async fn dispatch(&self, batch: &[Dispatch]) -> Vec<Result<Accepted, TransportError>> {
+        (**self).dispatch(batch).await
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        (**self).health()
+    }
 }
 
 /// Takes messages from one queue.

@@ -294,7 +294,7 @@ impl Stage<'_> {
 
     async fn play(&self, outlet: &Outlet<'_>) -> anyhow::Result<()> {
         let progress = ProgressBar::new(self.feed.len() as u64);
-        progress.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} events")?);
+        progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?);
         let mut events = 0;
         let published = async |at: Timestamp| {
             progress.inc(1);

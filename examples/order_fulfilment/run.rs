@@ -208,7 +208,7 @@ async fn place(
 /// Shows how many orders have ended: as a bar on a terminal, else as a line now and then. Ends only with an error.
 async fn show(mut ended: watch::Receiver<usize>, orders: u64) -> anyhow::Error {
     let bar = ProgressBar::new(orders);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos} of {len} orders ended") {
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}") {
         bar.set_style(style);
     }
     loop {

@@ -50,16 +50,20 @@ export LONGHAUL_AMQP_URL
 expect 1 'there is none of that name' errors list
 
 # An endpoint makes its queues when it starts.
-"$target/examples/rabbitmq_sales" --data "$work/sales" >"$work/sales.log" 2>&1 &
-sales=$!
-for _ in {1..200}; do
-    ! "$longhaul" queues list error sales >/dev/null 2>&1 || break
-    sleep 0.1
-done
-kill -TERM "$sales"
-# Asked so early, it may not listen yet.
-wait "$sales" || [[ $? == 143 ]] || fail "the endpoint ended badly"
-sales=
+make_queues() { # DIRECTORY
+    "$target/examples/rabbitmq_sales" --data "$1" >"$work/sales.log" 2>&1 &
+    sales=$!
+    for _ in {1..200}; do
+        ! "$longhaul" queues list error sales >/dev/null 2>&1 || break
+        sleep 0.1
+    done
+    kill -TERM "$sales"
+    # Asked so early, it may not listen yet.
+    wait "$sales" || [[ $? == 143 ]] || fail "the endpoint ended badly"
+    sales=
+}
+
+make_queues "$work/sales"
 expect 0 'the queue error is empty' errors list
 
 for number in 1 2 3; do
@@ -75,5 +79,32 @@ expect 0 'replayed 3 of 3 messages' errors replay --all --yes --rate 100
 expect 0 'the queue error is empty' errors list
 expect 0 'sales  3' queues list sales
 expect 0 'good     error queue error: empty' doctor
+
+# What waits moves to another broker, and stays due when it was.
+due=$(date -u -d '+1 day' +%Y-%m-%dT%H:%M:%SZ)
+for number in {1..50}; do
+    printf '{"longhaul_export":1,"id":"d-%s","headers":[["longhaul.type","sales.test.v1"]],"body":"{}","to":"sales","due":"%s"}\n' "$number" "$due"
+done >"$work/delayed.jsonl"
+expect 0 'the delay levels are there' delays create
+expect 0 'imported 50 of 50 messages' delays import "$work/delayed.jsonl"
+first=$LONGHAUL_AMQP_URL
+second=$(LONGHAUL_BROKERS=$work/brokers scripts/rabbitmq.sh start second)
+printf '[rabbitmq]\nurl = "%s"\n' "$second" >"$work/second.toml"
+chmod 600 "$work/second.toml"
+expect 1 "failed to use the target's delay levels" delays transfer --to-config "$work/second.toml" --yes
+LONGHAUL_AMQP_URL=$second expect 0 'the delay levels are there' delays create
+expect 0 'would move 50 messages' delays transfer --to-config "$work/second.toml" --dry-run
+expect 1 'moved 0 messages, 50 are left' delays transfer --to-config "$work/second.toml" --yes
+expect 2 'the target is the source' delays transfer --to-url "amqp://guest@${first#*@}" --yes
+export LONGHAUL_AMQP_URL=$second
+make_queues "$work/second"
+export LONGHAUL_AMQP_URL=$first
+LONGHAUL_TO_AMQP_PASSWORD=guest expect 0 'moved 50 messages, 0 are left' delays transfer --to-url "amqp://guest@${second#*@}" --yes
+export LONGHAUL_AMQP_URL=$second
+expect 0 'drained 50 messages, 0 are left' delays drain --out "$work/drained.jsonl" --yes
+(($(grep -c "\"to\":\"sales\",\"due\":\"$due\"" "$work/drained.jsonl") == 50)) || fail 'what was moved is due at another time'
+export LONGHAUL_AMQP_URL=$first
+
+expect 0 'That was all' demo
 
 cargo run --quiet ${CI:+--locked} --package xtask -- replay --debug --messages 3000 --kills 5

@@ -99,6 +99,26 @@ unset LONGHAUL_CONFIG
 [[ $(longhaul errors list --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["messages"]))') == 1 ]] ||
     fail 'the one that fails is not where it was'
 
+# An edit is tried on the program too.
+id=$(longhaul errors list --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["messages"][0]["id"])')
+account=$(longhaul errors show "$id" --body | python3 -c 'import json, sys; print(json.load(sys.stdin)["account"])')
+edit() { # BODY ARGUMENT...
+    printf '%s' "$1" >"$work/body.json"
+    shift
+    longhaul errors edit "$id" --body "$work/body.json" --program "$work/after" "$@" 2>&1
+}
+for body in '{"account":"seven","cents":5}' "{\"account\":$account,\"cents\":-5}"; do
+    result=0
+    said=$(edit "$body") || result=$?
+    printf '%s\n' "$said"
+    [[ $result == 2 && $said == *'the program would fail the new one'* ]] || fail "a wrong body: $result $said"
+done
+[[ $(edit "{\"account\":$account,\"cents\":5}" --dry-run) == 'would send'* ]] || fail 'a right body is refused'
+[[ $(longhaul errors list --json | grep -c '"id"') == 1 ]] || fail 'an edit that was tried has changed the error queue'
+said=$(edit "{\"account\":$account,\"cents\":5}")
+printf '%s\n' "$said"
+[[ $said == 'sent'* && $(longhaul errors list) == *'is empty'* ]] || fail 'the edited message was not sent'
+
 # A program that is not there, or knows nothing of rehearsals.
 result=0
 said=$(longhaul errors replay --all --program "$work/nothing" --only-passing --yes 2>&1) || result=$?

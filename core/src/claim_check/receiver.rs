@@ -11,9 +11,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::claim_check::{BodyError, BodyErrorKind, BodyKey, BodyStore, CALL, Claim};
+use crate::claim_check::{BodyError, BodyErrorKind, BodyStore, CALL, Claim};
 use crate::clock::{Clock, within};
-use crate::envelope::Incoming;
 use crate::headers;
 use crate::transport::{Delivery, Receiver, Settle, Settled, Settlement, TransportError};
 
@@ -100,7 +99,7 @@ impl Receiver for Fetching {
                 },
                 delivery = self.receiver.receive(), if self.reading.len() < AT_ONCE => delivery?,
             };
-            match claim_of(&delivery.incoming) {
+            match Claim::of(&delivery.incoming) {
                 None => return Ok(delivery),
                 Some(claim) => {
                     let fetcher = self.fetcher.clone();
@@ -115,17 +114,6 @@ impl Receiver for Fetching {
         drop(self.reading);
         self.receiver.close().await
     }
-}
-
-/// The claim of a message without a body. One with both is handed out as it is, and can't be read.
-fn claim_of(incoming: &Incoming) -> Option<Claim> {
-    if !incoming.body.is_empty() {
-        return None;
-    }
-    let mut claims = incoming.headers.iter().filter(|(name, _)| name == headers::BODY);
-    let (_, value) = claims.next()?;
-    claims.next().is_none().then_some(())?;
-    Claim::parse(std::str::from_utf8(value).ok()?)
 }
 
 impl Fetcher {
@@ -165,7 +153,7 @@ impl Fetcher {
         for attempt in 1.. {
             let got = within(&*self.clock, CALL, self.bodies.get(&claim.key, claim.bytes)).await;
             let error = match got {
-                Some(Ok(body)) if body.len() == claim.bytes && BodyKey::of(&body) == claim.key => {
+                Some(Ok(body)) if claim.is_of(&body) => {
                     return Ok(body);
                 }
                 Some(Ok(body)) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{delays, errors, extras, sagas, stored};
+use crate::commands::{delays, demo, errors, extras, sagas, stored};
 
 /// Operate a running Longhaul system: look at what failed, and replay it.
 #[derive(Debug, Parser)]
@@ -14,13 +14,15 @@ use crate::commands::{delays, errors, extras, sagas, stored};
     propagate_version = true,
     after_help = "\
 Examples:
+  longhaul demo                               with nothing installed
   export LONGHAUL_AMQP_URL=amqp://localhost
   longhaul errors group                       what failed, by endpoint, type and error
   longhaul errors list --endpoint billing     the messages, oldest first
   longhaul errors replay --reason handler-failed --dry-run
   longhaul errors replay --all --yes --rate 200
 
-Exit codes: 0 done; 1 it could not be done, wholly or in part; 2 it was asked for wrongly, and nothing was done."
+Exit codes: 0 done; 1 it could not be done, wholly or in part; 2 it was asked for wrongly, and nothing was done; 130 it was ended with
+Ctrl-C. Whatever the end, what is not done is where it was."
 )]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -110,14 +112,16 @@ pub(crate) enum Command {
     /// List, cancel and move the timeouts of an endpoint in an embedded directory
     #[command(subcommand)]
     Timeouts(stored::TimeoutsCommand),
-    /// Look at the messages that an endpoint in an embedded directory has not sent yet
+    /// Look at the messages that an endpoint on an embedded store has not sent yet, and send them
     #[command(subcommand)]
     Outbox(stored::OutboxCommand),
-    /// Create, check and look at the delay levels on RabbitMQ
+    /// Create, check and empty the delay levels on RabbitMQ, and move what waits in them
     #[command(subcommand)]
     Delays(delays::DelaysCommand),
     /// Check broker, error queue, topology, age of failures and clocks, and say what to do
     Doctor,
+    /// See it at work: an endpoint in this process fails a few messages, and these commands look at them and replay them
+    Demo(demo::DemoArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  longhaul completions bash > /etc/bash_completion.d/longhaul")]
     Completions {

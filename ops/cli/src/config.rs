@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use longhaul_rabbitmq::{BrokerUri, UriError};
 use serde::Deserialize;
 
 use crate::args::{BrokerName, Connection};
@@ -14,6 +15,12 @@ pub(crate) const PASSWORD_IN_ARGUMENTS: &str = "\
 the address holds a password, and arguments can be read by everyone on this machine. Put the whole address into \
 LONGHAUL_AMQP_URL, or only the password into LONGHAUL_AMQP_PASSWORD, or set `url` or `password_file` below [rabbitmq] in a \
 file that only you can read, and name it with --config";
+
+/// The same for the broker that something is moved to.
+pub(crate) const PASSWORD_OF_TARGET: &str = "\
+the address of the target holds a password, and arguments can be read by everyone on this machine. Put the password into \
+LONGHAUL_TO_AMQP_PASSWORD, or set `url` or `password_file` below [rabbitmq] in a file that only you can read, and name it with \
+--to-config";
 
 /// The largest file of settings, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
@@ -33,7 +40,7 @@ pub(crate) struct Settings {
 }
 
 /// Where RabbitMQ is.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RabbitSettings {
     pub(crate) url: Option<String>,
@@ -84,10 +91,9 @@ pub(crate) fn load(connection: &Connection) -> Result<Settings, Failure> {
     } else if let Some(url) = set("LONGHAUL_AMQP_URL") {
         settings.rabbitmq.url = Some(url);
     }
-    settings.rabbitmq.password = match (set("LONGHAUL_AMQP_PASSWORD"), &settings.rabbitmq.password_file) {
-        (Some(password), _) => Some(password),
-        (None, Some(path)) => Some(text_of(path)?.trim_end_matches(['\r', '\n']).to_owned()),
-        (None, None) => None,
+    settings.rabbitmq.password = match set("LONGHAUL_AMQP_PASSWORD") {
+        Some(password) => Some(password),
+        None => settings.rabbitmq.password_of_file()?,
     };
     let sqs = &mut settings.sqs;
     sqs.region = set("LONGHAUL_SQS_REGION").or(sqs.region.take());
@@ -105,6 +111,27 @@ pub(crate) fn load(connection: &Connection) -> Result<Settings, Failure> {
     settings.broker = connection.broker.or(settings.broker);
     settings.error_queue = connection.error_queue.clone().or(settings.error_queue);
     Ok(settings)
+}
+
+/// The settings of a broker that something is moved to, and nothing of the environment but its password.
+pub(crate) fn target(file: &Path) -> Result<RabbitSettings, Failure> {
+    let mut settings = read(file)?.rabbitmq;
+    if settings.url.is_none() {
+        let text = format!("{}: `url` is not set below [rabbitmq]", file.display());
+        return Err(Failure::misused(text));
+    }
+    settings.password = settings.password_of_file()?;
+    Ok(settings)
+}
+
+/// The password of a target is that of the environment, or of settings of its own; never the source's.
+pub(crate) fn set_password_of_target(settings: &mut RabbitSettings, has_own: bool) {
+    let set = env::var("LONGHAUL_TO_AMQP_PASSWORD").ok();
+    settings.password = match set.filter(|password| !password.is_empty()) {
+        Some(password) => Some(password),
+        None if has_own => settings.password.take(),
+        None => None,
+    };
 }
 
 impl Settings {
@@ -144,6 +171,28 @@ impl Settings {
 }
 
 impl RabbitSettings {
+    fn password_of_file(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.password_file else {
+            return Ok(None);
+        };
+        let text = text_of(path)?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// Which broker, virtual host and names these are, however they are written. Without a secret.
+    pub(crate) fn place(&self) -> Result<(String, u16, String, String), Failure> {
+        let uri: BrokerUri = self
+            .address()?
+            .parse()
+            .map_err(|error: UriError| Failure::misused(format!("the address of RabbitMQ: {error}")))?;
+        let host = match uri.host() {
+            "localhost" | "::1" => "127.0.0.1",
+            host => host,
+        };
+        let prefix = self.prefix.clone().unwrap_or_else(|| "longhaul".to_owned());
+        Ok((host.to_lowercase(), uri.port(), uri.vhost().to_owned(), prefix))
+    }
+
     /// The address with its password, which must never be shown.
     pub(crate) fn address(&self) -> Result<String, Failure> {
         let Some(url) = &self.url else {

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::shown;
 
 /// Goes on with `--yes`, or once somebody at a terminal has typed the number of messages.
-pub(crate) fn confirm(yes: bool, doing: &str, count: u64) -> Result<(), Failure> {
+pub(crate) async fn confirm(yes: bool, doing: &str, count: u64) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
@@ -19,10 +19,13 @@ pub(crate) fn confirm(yes: bool, doing: &str, count: u64) -> Result<(), Failure>
         return Err(refused());
     }
     eprint!("{count} messages match. Type {count} to {doing} them: ");
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line);
-    match read {
-        Ok(_) if line.trim() == count.to_string() => Ok(()),
+    // On a thread of its own, so that Ctrl-C is heard meanwhile.
+    let typed = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    match typed.await {
+        Ok(Ok(line)) if line.trim() == count.to_string() => Ok(()),
         _ => Err(refused()),
     }
 }

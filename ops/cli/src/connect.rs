@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use longhaul_core::address::Address;
 use longhaul_core::admin::QueueAdmin;
+use longhaul_core::claim_check::{ClaimCheck, Directory};
 use longhaul_core::clock::SystemClock;
 use longhaul_core::store::Persistence;
 use longhaul_core::transport::{Transport, TransportErrorKind};
@@ -38,6 +39,8 @@ pub(crate) struct System {
     /// What endpoints have stored, where that can be looked at.
     stores: Option<Box<dyn Persistence>>,
     database: Option<Database>,
+    /// Whether the broker is the embedded one.
+    is_embedded: bool,
 }
 
 impl System {
@@ -58,20 +61,21 @@ impl System {
         }
     }
 
+    /// The same, with the embedded store of endpoints that are on another broker, where its directory is set.
+    pub(crate) async fn connect_with_store(connection: &Connection) -> Result<Self, Failure> {
+        let mut system = Self::connect(connection).await?;
+        if system.database.is_none()
+            && let Some(directory) = config::load(connection)?.embedded.directory
+        {
+            let database = open_database(&directory)?.map_err(Failure::failed)?;
+            system.stores = Some(Box::new(Sled::on(database.clone())));
+            system.database = Some(database);
+        }
+        Ok(system)
+    }
+
     async fn rabbitmq(settings: &RabbitSettings, error_queue: Address) -> Result<Self, Failure> {
-        let mut builder = RabbitMq::builder(settings.address()?).connection_name("longhaul command");
-        if let Some(prefix) = &settings.prefix {
-            builder = builder.prefix(prefix);
-        }
-        if settings.allow_plaintext {
-            builder = builder.allow_plaintext();
-        }
-        if let Some(path) = &settings.certificates {
-            let pem =
-                fs::read(path).map_err(|error| Failure::misused(format!("{}: {error}", path.display())))?;
-            builder = builder.certificates(pem);
-        }
-        let rabbit = Arc::new(builder.connect().await?);
+        let rabbit = Arc::new(rabbitmq(settings).await?);
         Ok(Self {
             transport: Arc::clone(&rabbit) as Arc<dyn Transport>,
             admin: Arc::clone(&rabbit) as Arc<dyn QueueAdmin>,
@@ -79,22 +83,12 @@ impl System {
             rabbit: Some(rabbit),
             stores: None,
             database: None,
+            is_embedded: false,
         })
     }
 
     async fn embedded(directory: &Path, error_queue: Address) -> Result<Self, Failure> {
-        // Opening would make one.
-        if !directory.join(FORMAT).is_file() {
-            let shown = directory.display();
-            let text = format!(
-                "open the embedded broker in {shown}: there is no database of Longhaul; give the directory that the endpoints use"
-            );
-            return Err(Failure::failed(text));
-        }
-        let options = Options::new()
-            .max_value_bytes(BODY_BYTES)
-            .max_batch_bytes(2 * BODY_BYTES);
-        let database = match Database::open_with(directory, options) {
+        let database = match open_database(directory)? {
             Ok(database) => database,
             Err(error) if error.kind() == OpenErrorKind::InUse => {
                 return Self::running(directory, error_queue, &error).await;
@@ -114,6 +108,7 @@ impl System {
             rabbit: None,
             stores: Some(Box::new(Sled::on(database.clone()))),
             database: Some(database),
+            is_embedded: true,
         })
     }
 
@@ -136,6 +131,7 @@ impl System {
             error_queue,
             rabbit: None,
             database: None,
+            is_embedded: true,
         })
     }
 
@@ -169,6 +165,7 @@ impl System {
             rabbit: None,
             stores: None,
             database: None,
+            is_embedded: false,
         })
     }
 
@@ -188,13 +185,21 @@ impl System {
             ));
         };
         let name = Address::new(endpoint).map_err(|error| Failure::misused(error.to_string()))?;
-        // Opening would make one. An endpoint on the embedded broker has a queue of its name.
-        if let Err(error) = self.admin.depth(&name).await
-            && error.kind() == TransportErrorKind::Topology
-        {
-            let text =
-                format!("find the endpoint {endpoint} in this directory: it has no queue of that name");
-            return Err(Failure::failed(text));
+        let has_stored = match &self.database {
+            Some(database) => Sled::on(database.clone()).has(&name).map_err(Failure::failed)?,
+            None => false,
+        };
+        if !has_stored {
+            // Opening would make one. An endpoint on the embedded broker has a queue of its name, though it may have stored nothing yet.
+            let depth = self.admin.depth(&name).await;
+            let missing = depth.is_err_and(|error| error.kind() == TransportErrorKind::Topology);
+            if missing || !self.is_embedded {
+                let text = format!(
+                    "find the endpoint {endpoint} in this directory: it has no queue of that name, and has stored nothing there; \
+                     of an endpoint on another broker name that too, with --broker"
+                );
+                return Err(Failure::failed(text));
+            }
         }
         let store = stores.open(&name).await.map_err(Failure::failed)?;
         Ok(StoredState::new(store, Arc::new(SystemClock)))
@@ -229,6 +234,21 @@ impl System {
         )
     }
 
+    /// The same, with the place where the claim check keeps large bodies.
+    pub(crate) fn errors_with(&self, bodies: Option<Directory>) -> ErrorQueue {
+        let Some(bodies) = bodies else {
+            return self.errors();
+        };
+        let transport = ClaimCheck::new(Arc::clone(&self.transport), bodies.clone()).most(BODY_BYTES);
+        let errors = ErrorQueue::new(
+            Arc::new(transport),
+            Arc::clone(&self.admin),
+            self.error_queue.clone(),
+            Arc::new(SystemClock),
+        );
+        errors.with_bodies(bodies)
+    }
+
     /// Ends it in good order.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         drop((self.transport, self.admin, self.stores));
@@ -240,4 +260,36 @@ impl System {
             None => Ok(()),
         }
     }
+}
+
+/// Opens what is there; the inner error says why it can't be opened.
+fn open_database(directory: &Path) -> Result<Result<Database, OpenError>, Failure> {
+    // Opening would make one.
+    if !directory.join(FORMAT).is_file() {
+        let shown = directory.display();
+        let text = format!(
+            "open the embedded database in {shown}: there is no database of Longhaul; give the directory that the endpoints use"
+        );
+        return Err(Failure::failed(text));
+    }
+    let options = Options::new()
+        .max_value_bytes(BODY_BYTES)
+        .max_batch_bytes(2 * BODY_BYTES);
+    Ok(Database::open_with(directory, options))
+}
+
+/// Connects to a RabbitMQ.
+pub(crate) async fn rabbitmq(settings: &RabbitSettings) -> Result<RabbitMq, Failure> {
+    let mut builder = RabbitMq::builder(settings.address()?).connection_name("longhaul command");
+    if let Some(prefix) = &settings.prefix {
+        builder = builder.prefix(prefix);
+    }
+    if settings.allow_plaintext {
+        builder = builder.allow_plaintext();
+    }
+    if let Some(path) = &settings.certificates {
+        let pem = fs::read(path).map_err(|error| Failure::misused(format!("{}: {error}", path.display())))?;
+        builder = builder.certificates(pem);
+    }
+    Ok(builder.connect().await?)
 }

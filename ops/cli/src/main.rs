@@ -2,7 +2,7 @@
 //!
 //! It holds presentation only: what it shows and does is in `longhaul-ops`, over the seams of the brokers.
 //!
-//! Exit codes: 0 done; 1 it could not be done, wholly or in part; 2 it was asked for wrongly, and nothing was done.
+//! Exit codes: 0 done; 1 it could not be done, wholly or in part; 2 it was asked for wrongly, and nothing was done; 130 Ctrl-C.
 
 mod args;
 mod commands;
@@ -13,26 +13,34 @@ mod failure;
 mod output;
 mod progress;
 mod select;
+mod terminal;
 mod units;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use args::Options;
+use args::{Command, Options};
 use failure::Failure;
+
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(error) => return misused(&error),
     };
-    write_logs();
+    write_logs(&options);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(commands::run(&options))),
+        Ok(runtime) => {
+            let result = runtime.block_on(Box::pin(unless_interrupted(&options)));
+            // Nobody waits for somebody at the terminal who may still be asked something.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(Failure::failed(format!("start: {error}"))),
     };
     match result {
@@ -42,6 +50,21 @@ fn main() -> ExitCode {
             failure.code()
         }
     }
+}
+
+/// Does what was asked for, until Ctrl-C. Then everything is dropped where it is, which takes a bar from the terminal and gives messages
+/// back that are not done.
+async fn unless_interrupted(options: &Options) -> Result<ExitCode, Failure> {
+    let result = tokio::select! {
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => None,
+        result = commands::run(options) => Some(result),
+    };
+    // Only here the bar is gone.
+    result.unwrap_or_else(|| {
+        eprintln!("interrupted: what is not done is where it was; run it again");
+        Ok(ExitCode::from(INTERRUPTED))
+    })
 }
 
 /// What clap says; it would repeat an argument that is wrong, and that may hold a password.
@@ -59,13 +82,17 @@ fn misused(error: &clap::Error) -> ExitCode {
     }
 }
 
-fn write_logs() {
+fn write_logs(options: &Options) {
+    // What fails in the demonstration is meant to.
+    let usual = match options.command {
+        Command::Demo(_) => "off",
+        _ => "error,longhaul=warn,lapin=off,sled=off",
+    };
     // lapin would log messages with their bodies; what matters of it is reported by our own crates.
-    let filter = EnvFilter::try_from_env("LONGHAUL_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("error,longhaul=warn,lapin=off,sled=off"));
+    let filter = EnvFilter::try_from_env("LONGHAUL_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(output::takes_colours(&std::io::stderr()))
         .init();
 }

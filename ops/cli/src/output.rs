@@ -48,6 +48,12 @@ pub(crate) fn clipped(text: &str, most: usize) -> String {
     format!("{kept}…")
 }
 
+/// Whether there is a terminal that may show colours.
+pub(crate) fn takes_colours(channel: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && channel.is_terminal()
+}
+
 /// Colours, on a terminal only and unless `NO_COLOR` is set.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
@@ -57,9 +63,8 @@ pub(crate) struct Style {
 impl Style {
     /// For standard output.
     pub(crate) fn of_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            on: !refused && io::stdout().is_terminal(),
+            on: takes_colours(&io::stdout()),
         }
     }
 

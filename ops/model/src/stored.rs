@@ -19,12 +19,12 @@ use serde::Serialize;
 use crate::errors::{OpsError, OpsErrorKind};
 
 /// How many rows are in memory at a time.
-const PAGE: usize = 256;
+pub(crate) const PAGE: usize = 256;
 
 /// The stored state of one endpoint.
 pub struct StoredState {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// One instance of a saga in a listing.
@@ -269,13 +269,18 @@ impl OutboxRow {
         Self {
             id: row.id.to_string(),
             type_name: types.split(',').next().unwrap_or_default().trim().to_owned(),
-            to: match &row.to {
-                Destination::Queue(queue) => queue.to_string(),
-                Destination::Subscribers(event) => format!("subscribers of {event}"),
-            },
+            to: name_of(&row.to),
             due: row.due,
             parked: row.parked.clone(),
         }
+    }
+}
+
+/// A destination for people.
+pub(crate) fn name_of(to: &Destination) -> String {
+    match to {
+        Destination::Queue(queue) => queue.to_string(),
+        Destination::Subscribers(event) => format!("subscribers of {event}"),
     }
 }
 

@@ -13,6 +13,9 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use longhaul_core::address::Address;
+use longhaul_core::admin::Waits;
+use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::Incoming;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,12 @@ pub struct Record {
     headers: Vec<(String, Content)>,
     /// Its body.
     body: Content,
+    /// The queue that a delayed message is meant for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<Address>,
+    /// When a delayed message is to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    due: Option<Timestamp>,
 }
 
 /// Bytes: as text where they are UTF-8.
@@ -75,7 +84,28 @@ impl Record {
                 .map(|(name, value)| (name.clone(), Content::of(value)))
                 .collect(),
             body: Content::of(&incoming.body),
+            to: None,
+            due: None,
         }
+    }
+
+    /// The same, delayed.
+    #[must_use]
+    pub fn waiting(self, waits: &Waits) -> Self {
+        Self {
+            to: Some(waits.to.clone()),
+            due: Some(waits.due),
+            ..self
+        }
+    }
+
+    /// What a delayed message waits for; `None` for a message that failed.
+    #[must_use]
+    pub fn waits(&self) -> Option<Waits> {
+        Some(Waits {
+            to: self.to.clone()?,
+            due: self.due?,
+        })
     }
 
     /// The line, without its end.
@@ -158,6 +188,25 @@ mod tests {
             (back.id, back.headers, back.body),
             (odd.id, odd.headers, odd.body)
         );
+    }
+
+    #[test]
+    fn when_a_delayed_message_is_written_it_says_where_it_goes_and_when() {
+        let waits = Waits {
+            to: Address::new("billing").expect("an address"),
+            due: Timestamp::parse("2031-11-21T00:00:00Z").expect("a time"),
+        };
+        let message = Incoming {
+            id: Some(b"m-1".to_vec()),
+            headers: Vec::new(),
+            body: Bytes::from_static(b"{}"),
+            native: None,
+        };
+        let line = Record::of(&message).waiting(&waits).to_line().expect("written");
+        assert_eq!(Record::parse(&line).expect("read").waits(), Some(waits));
+        let failed = Record::of(&message);
+        assert_eq!(failed.waits(), None);
+        assert!(!failed.to_line().expect("written").contains("due"));
     }
 
     #[test]

@@ -214,6 +214,8 @@ impl WireFound {
             incoming: incoming.map_err(|error| Fault::socket(error.to_string()))?,
             redeliveries: self.redeliveries,
             place: Place(self.place),
+            // What is delayed does not show in a queue of the embedded broker.
+            waits: None,
         })
     }
 }

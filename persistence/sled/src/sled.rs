@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::endpoint::Endpoint;
 use crate::fault;
+use crate::keys::Keys;
 use crate::opening;
 use crate::store::SledStore;
 
@@ -70,6 +71,15 @@ impl Sled {
     #[must_use]
     pub const fn on(database: Database) -> Self {
         Self { database }
+    }
+
+    /// Whether an endpoint of this name has kept anything here. Makes nothing, unlike opening its store.
+    ///
+    /// # Errors
+    /// The database can't be read.
+    pub fn has(&self, endpoint: &EndpointName) -> Result<bool, StoreError> {
+        let found = self.database.get(&Keys::of(endpoint).format());
+        Ok(found.map_err(fault::on_read)?.is_some())
     }
 }
 

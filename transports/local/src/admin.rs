@@ -102,6 +102,7 @@ impl Pass for LocalPass {
             incoming: shown.content.incoming(),
             redeliveries: shown.deliveries,
             place: Place(shown.sequence),
+            waits: None,
         });
         Ok(found.collect())
     }

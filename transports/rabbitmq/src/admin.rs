@@ -5,8 +5,10 @@
 //! look counts as a delivery, which is why error queues are declared with a limit that is never reached.
 
 mod pass;
+mod taking;
+mod waiting;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable, types::ShortString};
@@ -27,6 +29,7 @@ use crate::{
 };
 
 use pass::RabbitPass;
+use waiting::{Level, WaitingPass};
 
 /// How long an operator that was there a moment ago (killed, for one) may take to be gone.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -80,7 +83,105 @@ impl QueueAdmin for RabbitMq {
     }
 }
 
+/// What the lock of whoever looks through the levels is called, before the prefix.
+const LEVELS: &str = "delay-levels";
+
 impl RabbitMq {
+    /// Begins to look through everything that waits for its time in the delay levels, the longest waits first, and at last
+    /// through what fell due and had no queue. Of each message it shows where it goes and when. Only one such pass at a time is let
+    /// through; it ends with its process.
+    ///
+    /// A message that is looked at and left there counts as delivered: from RabbitMQ 4.0 on it may go on to its next level
+    /// before its time once that happened 20 times.
+    ///
+    /// # Errors
+    ///
+    /// There are no delay levels under this prefix, or another operator is at them; or the broker can't be reached.
+    pub async fn look_through_delays(&self) -> Result<Box<dyn Pass>, TransportError> {
+        let link = self.open("operator").await?;
+        match self.begin_waiting(&link).await {
+            Ok((channel, levels, expected)) => Ok(Box::new(WaitingPass::new(
+                (link, channel),
+                levels,
+                expected,
+                self.delays.clone(),
+                Arc::clone(&self.clock),
+                self.target.timing.clone(),
+            ))),
+            Err(error) => {
+                link.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// How many messages wait in each delay level, the longest waits first, and at last how many fell due and had no queue. Levels
+    /// that are missing are left out.
+    ///
+    /// # Errors
+    ///
+    /// None of them is there, or the broker can't be reached.
+    pub async fn delays_depth(&self) -> Result<Vec<(String, u64)>, TransportError> {
+        let link = self.open("delays").await?;
+        let found = self.levels(&link).await;
+        link.close().await;
+        let found = found?.into_iter();
+        Ok(found.map(|(level, messages)| (level.queue, messages)).collect())
+    }
+
+    async fn begin_waiting(&self, link: &Link) -> Result<(Channel, Vec<Level>, u64), TransportError> {
+        // Before the lock, since there may be nothing to lock.
+        self.levels(link).await?;
+        let levels = format!("{}.{LEVELS}", self.delays.prefix());
+        let lost = |fault: Fault| fault.while_doing("look through the delay levels");
+        let lock = lock(link, &self.names.operator_of(&levels), &self.target.timing).await;
+        lock.map_err(|fault| match fault.kind {
+            FaultKind::Locked => TransportError::new(
+                TransportErrorKind::InUse,
+                "look through the delay levels: another operator does; wait until that one is done",
+            ),
+            _ => lost(fault),
+        })?;
+        let found = self.levels(link).await?;
+        let expected = found.iter().map(|(_, messages)| messages).sum();
+        let channel = link.channel().await.map_err(lost)?;
+        let levels = found.into_iter().map(|(level, _)| level).collect();
+        Ok((channel, levels, expected))
+    }
+
+    /// The levels that are there, and how many messages lie in each.
+    async fn levels(&self, link: &Link) -> Result<Vec<(Level, u64)>, TransportError> {
+        let mut declarer = Declarer::new(link, &self.target.timing);
+        let mut numbers: Vec<u32> = self.delays.each_level().collect();
+        numbers.reverse();
+        let levels = numbers.into_iter().map(|number| Level {
+            number: Some(number),
+            queue: self.delays.level_name(number),
+        });
+        let rest = Level {
+            number: None,
+            queue: self.delays.undeliverable(),
+        };
+        let mut found = Vec::new();
+        for level in levels.chain([rest]) {
+            match declarer.look_at(&level.queue).await {
+                Ok((ready, _)) => found.push((level, ready.into())),
+                Err(fault) if fault.kind == FaultKind::NotFound => {}
+                Err(fault) => {
+                    return Err(fault.while_doing(&format!("look at the queue `{}`", level.queue)));
+                }
+            }
+        }
+        if found.is_empty() {
+            let text = format!(
+                "find delay levels whose names begin with `{}.`: there are none; correct the prefix, or create them",
+                self.delays.prefix()
+            );
+            return Err(TransportError::new(TransportErrorKind::Topology, text));
+        }
+        Ok(found)
+    }
+
     async fn begin(&self, link: &Link, queue: &Address) -> Result<(Channel, u64), TransportError> {
         let timing = &self.target.timing;
         let mut declarer = Declarer::new(link, timing);

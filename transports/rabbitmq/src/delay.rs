@@ -173,6 +173,12 @@ impl DelayTopology {
         bind_queue(address, self.delivery_exchange(), pattern)
     }
 
+    /// The longest that a message which waits in this level can still wait: there, and in the levels below that its units name.
+    pub(crate) fn remaining(&self, units: u32, level: u32) -> Duration {
+        let below = 2_u32.checked_shl(level).map_or(u32::MAX, |above| above - 1);
+        self.unit * (units & below)
+    }
+
     /// The exchange and queue of a level, by the same name.
     pub fn level_name(&self, level: u32) -> String {
         format!("{}.delay-level-{level:02}", self.prefix)
@@ -251,7 +257,7 @@ impl DelayTopology {
         unit.saturating_mul(1 << level)
     }
 
-    fn each_level(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn each_level(&self) -> impl Iterator<Item = u32> {
         0..u32::from(self.levels)
     }
 

@@ -25,6 +25,9 @@
 //! | exchanges and queues `longhaul.delay-level-NN`, `longhaul.delay-delivery` | [delays](DelayTopology), shared by all endpoints |
 //! | exchange and queue `longhaul.delay-undeliverable` | delayed messages whose queue was gone when they fell due; [send them again](RabbitMq::redeliver_undeliverable) when it is back |
 //!
+//! What waits can be [looked through](RabbitMq::look_through_delays) and moved; each delayed message says when it is due, in a header
+//! (`x-longhaul-due`) that is taken off on receipt.
+//!
 //! [`plan`] holds all of it as data. Input and error queues have a delivery limit that is never reached: from RabbitMQ
 //! 4.0 on the default is 20, and a process that crashes uses it up for messages that it had only taken ahead.
 //!

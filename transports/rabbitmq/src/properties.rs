@@ -24,6 +24,10 @@ const FRAME_REST_BYTES: usize = 64;
 /// In front of the name of a header that the broker would act on.
 const ESCAPE: &str = "longhaul.escaped.";
 
+/// When a delayed message is due, for operators who have to move it. The broker keeps it on its way, and it is no part of the
+/// message.
+const DUE: &str = "x-longhaul-due";
+
 /// The properties as they came, for passing the message on.
 struct Came(BasicProperties);
 
@@ -36,8 +40,12 @@ pub(crate) enum Misfit {
     TooLarge { bytes: usize, most: usize },
 }
 
-/// The properties of a message to publish; `frame_bytes` is the largest frame of the connection.
-pub(crate) fn outgoing(envelope: &Envelope, frame_bytes: usize) -> Result<BasicProperties, Misfit> {
+/// The properties of a message to publish; `due` where it is delayed, `frame_bytes` is the largest frame of the connection.
+pub(crate) fn outgoing(
+    envelope: &Envelope,
+    due: Option<Timestamp>,
+    frame_bytes: usize,
+) -> Result<BasicProperties, Misfit> {
     let came = envelope
         .native
         .as_ref()
@@ -70,6 +78,10 @@ pub(crate) fn outgoing(envelope: &Envelope, frame_bytes: usize) -> Result<BasicP
     if let Ok(id) = ShortString::try_new(envelope.id.as_str()) {
         properties = properties.with_message_id(id);
     }
+    if let Some(due) = due {
+        let due = LongString::from(due.to_string());
+        table.insert(DUE.into(), AMQPValue::LongString(due));
+    }
     let most = frame_bytes.saturating_sub(FRAME_REST_BYTES);
     let table = within_a_frame(table, most.saturating_sub(encoded_bytes(&properties)));
     properties = properties.with_headers(table);
@@ -80,9 +92,10 @@ pub(crate) fn outgoing(envelope: &Envelope, frame_bytes: usize) -> Result<BasicP
     Ok(properties)
 }
 
-/// What can be left out of a message on its way to the error queue, the least needed first: a foreign message whose
-/// headers just fit into a frame must get there too.
-const SPARE: [&str; 6] = [
+/// What can be left out of a message on its way to another attempt or the error queue, the least needed first: a foreign message
+/// whose headers just fit into a frame must get there too.
+const SPARE: [&str; 7] = [
+    DUE,
     headers::ERROR_CHAIN,
     headers::ERROR_TEXT,
     headers::ERROR_HOST,
@@ -149,6 +162,13 @@ pub(crate) fn incoming(properties: BasicProperties, body: Vec<u8>, redelivered: 
         },
         redeliveries,
     )
+}
+
+/// When a delayed message says that it is due.
+pub(crate) fn due(properties: &BasicProperties) -> Option<Timestamp> {
+    let table = properties.headers().as_ref()?;
+    let due = scalar(table.inner().get(DUE)?)?;
+    Timestamp::parse(std::str::from_utf8(&due).ok()?).ok()
 }
 
 /// Properties as they came, but for what the broker added on the way.
@@ -251,13 +271,14 @@ fn count(value: &AMQPValue) -> u32 {
         .unwrap_or(0)
 }
 
-/// What the broker adds on its way: not a part of the message.
+/// What the broker adds on its way, or the transport for it: not a part of the message.
 fn is_brokers_own(name: &str) -> bool {
     name.starts_with("x-death")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
         || name == "x-delivery-count"
         || name == "x-acquired-count"
+        || name == DUE
 }
 
 /// Headers that the broker acts on (`CC` sends copies, or closes the channel) and its own ones travel by another name.
@@ -332,33 +353,33 @@ mod tests {
     #[test]
     fn when_headers_do_not_fit_into_a_frame_the_message_is_refused() {
         let wide = (0..20).map(|number| (format!("h{number}"), "x".repeat(8000)));
-        let refused = outgoing(&envelope(wide.collect()), FRAME_BYTES);
+        let refused = outgoing(&envelope(wide.collect()), None, FRAME_BYTES);
         assert!(matches!(refused, Err(Misfit::TooLarge { bytes: 160_000.., most }) if most < FRAME_BYTES));
         let long = envelope(Headers::from_iter([("n".repeat(256), "x")]));
-        assert_eq!(outgoing(&long, FRAME_BYTES), Err(Misfit::LongName(256)));
+        assert_eq!(outgoing(&long, None, FRAME_BYTES), Err(Misfit::LongName(256)));
         let escaped = envelope(Headers::from_iter([(
             format!("x-death-{}", "n".repeat(240)),
             "x",
         )]));
-        assert_eq!(outgoing(&escaped, FRAME_BYTES), Err(Misfit::LongName(248)));
+        assert_eq!(outgoing(&escaped, None, FRAME_BYTES), Err(Misfit::LongName(248)));
     }
 
     #[test]
     fn when_a_foreign_name_is_as_long_as_amqp_allows_the_message_can_be_passed_on() {
         let long = envelope(Headers::from_iter([("n".repeat(255), "x")]));
-        assert!(outgoing(&long, FRAME_BYTES).is_ok());
+        assert!(outgoing(&long, None, FRAME_BYTES).is_ok());
     }
 
     #[test]
     fn when_headers_just_fit_into_a_frame_the_copy_for_the_error_queue_leaves_out_what_it_can_spare() {
         let wide = (0..16).map(|number| (format!("h{number}"), "x".repeat(8_150)));
         let mut headers: Headers = wide.collect();
-        assert!(outgoing(&envelope(headers.clone()), FRAME_BYTES).is_ok());
+        assert!(outgoing(&envelope(headers.clone()), None, FRAME_BYTES).is_ok());
         headers.set(headers::ERROR_REASON, "bad-body");
         headers.set(headers::ERROR_SOURCE, "in");
         headers.set(headers::ERROR_TEXT, "t".repeat(2_000));
         headers.set(headers::ERROR_CHAIN, "c".repeat(2_000));
-        let sent = outgoing(&envelope(headers), FRAME_BYTES).unwrap();
+        let sent = outgoing(&envelope(headers), None, FRAME_BYTES).unwrap();
         let sent = sent.headers().as_ref().unwrap().inner();
         assert!(sent.contains_key(headers::ERROR_REASON) && sent.contains_key(headers::ERROR_SOURCE));
         assert!(!sent.contains_key(headers::ERROR_CHAIN));
@@ -368,6 +389,19 @@ mod tests {
                 .count(),
             16
         );
+    }
+
+    #[test]
+    fn when_a_message_is_delayed_it_says_when_it_is_due_until_it_is_there() {
+        let due = Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(42);
+        let plain = envelope(Headers::from_iter([("tenant", "acme")]));
+        let sent = outgoing(&plain, Some(due), FRAME_BYTES).unwrap();
+        assert_eq!(super::due(&sent), Some(due));
+        assert_eq!(super::due(&without_the_brokers_own(sent.clone())), None);
+        let (came, _) = incoming(sent, b"body".to_vec(), false);
+        let came = read(&came, &Limits::default()).unwrap();
+        assert_eq!(came, plain);
+        assert_eq!(super::due(&outgoing(&came, None, FRAME_BYTES).unwrap()), None);
     }
 
     #[test]
@@ -390,6 +424,7 @@ mod tests {
             "x-first-death-queue",
             "x-delivery-count",
             "longhaul.escaped.CC",
+            DUE,
         ];
         let own = [
             headers::CONTENT_TYPE,
@@ -411,13 +446,13 @@ mod tests {
             pairs in proptest::collection::vec((name(), "\\PC{0,300}"), 0..20),
         ) {
             let sent = envelope(pairs.into_iter().collect());
-            let mut properties = outgoing(&sent, FRAME_BYTES).unwrap();
+            let mut properties = outgoing(&sent, None, FRAME_BYTES).unwrap();
             for _ in 0..2 {
                 prop_assert_eq!(properties.message_id().as_ref().map(ShortString::as_str), Some("id"));
                 let (came, _) = incoming(properties, b"body".to_vec(), false);
                 let came = read(&came, &Limits::default()).unwrap();
                 prop_assert_eq!(&came, &sent);
-                properties = outgoing(&came, FRAME_BYTES).unwrap();
+                properties = outgoing(&came, None, FRAME_BYTES).unwrap();
             }
         }
     }

@@ -206,7 +206,8 @@ impl RabbitMq {
         }
         let to = self.route(dispatch)?;
         let frame_bytes = self.frame_bytes.load(Ordering::Relaxed);
-        let properties = properties::outgoing(envelope, frame_bytes).map_err(|misfit| match misfit {
+        let due = dispatch.due.filter(|_| matches!(to, Route::Delayed { .. }));
+        let properties = properties::outgoing(envelope, due, frame_bytes).map_err(|misfit| match misfit {
             Misfit::LongName(bytes) => invalid(format!(
                 "send {id}: the name of a header has {bytes} bytes, which AMQP can't hold; use a shorter one"
             )),

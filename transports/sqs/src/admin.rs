@@ -196,6 +196,7 @@ impl SqsPass {
             incoming,
             redeliveries,
             place: Place(place),
+            waits: None,
         });
     }
 

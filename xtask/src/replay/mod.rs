@@ -38,6 +38,10 @@ const MEMORY: f64 = 60.0;
 #[command(after_help = "\
 Exit codes: 0 everything holds; 1 it does not; 2 the check could not be made.
 
+The command is built optimized, unless --debug is given. The endpoint beside it is built as this program is: for figures, run
+
+  cargo run --release --package xtask -- replay
+
 A private broker is started, unless LONGHAUL_AMQP_URL names one.")]
 pub(crate) struct ReplayOptions {
     /// How many messages fail
@@ -164,6 +168,7 @@ impl Stage {
             messages,
             seed,
             is_debug: options.debug,
+            is_endpoint_debug: cfg!(debug_assertions),
             first_page_seconds: list.took.as_secs_f64(),
             group_seconds: group.took.as_secs_f64(),
             groups,

@@ -10,6 +10,7 @@ pub(crate) struct Report {
     pub(crate) messages: u64,
     pub(crate) seed: u64,
     pub(crate) is_debug: bool,
+    pub(crate) is_endpoint_debug: bool,
     pub(crate) first_page_seconds: f64,
     pub(crate) group_seconds: f64,
     pub(crate) groups: usize,
@@ -28,9 +29,10 @@ pub(crate) struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let build = if self.is_debug { "unoptimized" } else { "optimized" };
+        let build = |is_debug| if is_debug { "unoptimized" } else { "optimized" };
         writeln!(f, "failed messages        {}", self.messages)?;
-        writeln!(f, "build of the command   {build}")?;
+        writeln!(f, "build of the command   {}", build(self.is_debug))?;
+        writeln!(f, "build of the endpoint  {}", build(self.is_endpoint_debug))?;
         writeln!(f, "first page of 50       {:.2} s", self.first_page_seconds)?;
         writeln!(
             f,

@@ -1,11 +1,13 @@
 //! The commands.
 
 pub(crate) mod delays;
+pub(crate) mod demo;
 mod describe;
 mod doctor;
 pub(crate) mod errors;
 pub(crate) mod extras;
 mod operate;
+pub(crate) mod outbox;
 pub(crate) mod sagas;
 pub(crate) mod stored;
 
@@ -23,9 +25,9 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         Command::Man { directory } => extras::man(directory),
         Command::Errors(command) => {
             let command = errors::checked(command)?;
-            let rehearsed = errors::rehearse(&options.connection, command).await?;
+            let prepared = errors::prepare(&options.connection, command).await?;
             let system = System::connect(&options.connection).await?;
-            let done = errors::run(&system, command, rehearsed, options.connection.json).await;
+            let done = errors::run(&system, command, prepared, options.connection.json).await;
             ended(system, done).await
         }
         Command::Sagas(SagasCommand::Diagram(args)) if args.states => {
@@ -41,14 +43,16 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             let done = stored::timeouts(&system, command, options.connection.json).await;
             ended(system, done).await
         }
+        Command::Demo(args) => demo::run(args, &options.connection).await,
         Command::Outbox(command) => {
-            let system = System::connect(&options.connection).await?;
+            let system = System::connect_with_store(&options.connection).await?;
             let done = stored::outbox(&system, command, options.connection.json).await;
             ended(system, done).await
         }
         Command::Delays(command) => {
+            delays::checked(command)?;
             let system = System::connect(&options.connection).await?;
-            let done = delays::run(&system, command, options.connection.json).await;
+            let done = delays::run(&system, command, &options.connection).await;
             ended(system, done).await
         }
         Command::Doctor => {

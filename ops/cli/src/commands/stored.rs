@@ -70,6 +70,16 @@ pub(crate) enum OutboxCommand {
         #[command(flatten)]
         of: EndpointArgs,
     },
+    /// Send what is left, as the endpoint would if it ran
+    #[command(after_help = "\
+Examples:
+  longhaul outbox flush --endpoint sales --data /var/lib/sales --dry-run
+  longhaul outbox flush --endpoint sales --data /var/lib/sales --broker rabbitmq     an embedded store, and RabbitMQ
+
+The endpoint must not be running. A message is noted as sent once the broker has confirmed it: ended at any moment nothing is lost; run
+again, what was sent twice has the same id and takes effect once. Timeouts stay, and so do messages that are set aside, or due later
+than the broker can keep them.")]
+    Flush(super::outbox::FlushArgs),
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
@@ -139,7 +149,10 @@ pub(crate) async fn outbox(
     command: &OutboxCommand,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let OutboxCommand::List { of } = command;
+    let of = match command {
+        OutboxCommand::List { of } => of,
+        OutboxCommand::Flush(args) => return super::outbox::flush(system, args, json).await,
+    };
     let rows = system.stored(&of.endpoint).await?.outbox(of.limit).await?;
     if json {
         print_json(&json!({ "outbox": rows }))?;

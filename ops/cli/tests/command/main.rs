@@ -7,9 +7,13 @@
     reason = "a test fails where something goes wrong"
 )]
 
+mod bodies;
+mod delays;
+mod demo;
 mod errors;
 mod extras;
 mod killing;
+mod outbox;
 mod refusals;
 #[cfg(unix)]
 mod running;

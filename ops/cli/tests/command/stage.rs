@@ -121,7 +121,8 @@ impl Stage {
         stage
     }
 
-    fn failed(&self, number: usize) -> Dispatch {
+    /// A failed message.
+    pub(crate) fn failed(&self, number: usize) -> Dispatch {
         let (type_name, text) = match number % 3 {
             0 => ("shipping.ship_order.v1", format!("find the order {number}")),
             _ => (

@@ -169,7 +169,8 @@ fn when_an_endpoint_is_down_what_it_has_stored_is_shown_and_its_timeouts_can_be_
                 .iter()
                 .map(|one| one["status"].as_str().unwrap().to_owned())
                 .collect();
-            if statuses.iter().any(|status| status == "completed") {
+            // What an earlier life has not come to, the next one does.
+            if statuses.len() == 4 && statuses.iter().any(|status| status == "completed") {
                 break;
             }
             life(&stage, 0..0).await;

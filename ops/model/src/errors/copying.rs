@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use longhaul_core::admin::Place;
 use longhaul_core::clock::{Clock, Timestamp};
-use longhaul_core::transport::{Dispatch, TransportErrorKind};
+use longhaul_core::transport::{Dispatch, Transport, TransportErrorKind};
 
 use crate::errors::error::OpsError;
-use crate::errors::error_queue::{ErrorQueue, count};
+use crate::errors::error_queue::count;
 use crate::errors::progress::Outcome;
 use crate::errors::walk::Walk;
 
@@ -60,23 +60,18 @@ impl Pace {
 /// Nothing could be sent or taken out any more. What was confirmed until then may lie there still: the same copies, sent again,
 /// have the same ids.
 pub(crate) async fn copy(
-    queue: &ErrorQueue,
+    transport: &dyn Transport,
     walk: &mut Walk,
     copies: Vec<Copy>,
     pace: &mut Pace,
     outcome: &mut Outcome,
     told: &mut (dyn FnMut(&Outcome) + Send),
 ) -> Result<(), OpsError> {
-    let most = queue
-        .transport
-        .capabilities()
-        .max_batch
-        .min(pace.at_once())
-        .max(1);
+    let most = transport.capabilities().max_batch.min(pace.at_once()).max(1);
     for some in copies.chunks(most) {
         pace.wait_for(some.len()).await;
         let batch: Vec<Dispatch> = some.iter().map(|copy| copy.dispatch.clone()).collect();
-        let results = queue.transport.dispatch(&batch).await;
+        let results = transport.dispatch(&batch).await;
         let (mut confirmed, mut over) = (Vec::with_capacity(some.len()), None);
         for (copy, result) in some.iter().zip(results) {
             match result {
@@ -100,7 +95,7 @@ pub(crate) async fn copy(
 }
 
 /// Whether the next message would fare no better.
-const fn is_over(kind: TransportErrorKind) -> bool {
+pub(crate) const fn is_over(kind: TransportErrorKind) -> bool {
     matches!(
         kind,
         TransportErrorKind::Disconnected

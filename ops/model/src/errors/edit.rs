@@ -6,9 +6,11 @@ use bytes::Bytes;
 use longhaul_core::address::Address;
 use longhaul_core::admin::Found;
 use longhaul_core::codec::{self, JsonCodec};
+use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
 use longhaul_core::ids::MessageId;
 use longhaul_core::transport::{Destination, Dispatch};
+use longhaul_record::Record;
 use serde::de::IgnoredAny;
 
 use crate::errors::copying::{Copy, Pace, copy};
@@ -47,7 +49,7 @@ impl ErrorQueue {
     /// the new one is confirmed. Done twice with the same body it is the same new message.
     ///
     /// Of the body it is checked that it is JSON, read as strictly as an endpoint does. Whether it is what its type wants, the
-    /// endpoint says.
+    /// endpoint says: ask it first with what [`ErrorQueue::edited`] tells.
     ///
     /// # Errors
     /// [`OpsErrorKind::Invalid`] where the body is no JSON or the message can't be sent; nothing was sent then. The others of
@@ -58,18 +60,32 @@ impl ErrorQueue {
         walk.end(edited).await
     }
 
-    async fn edit_in(&self, walk: &mut Walk, edit: &Edit) -> Result<Edited, OpsError> {
-        let found = self.find(walk, &edit.id).await?;
-        let invalid = |why: String| {
-            OpsError::new(
-                OpsErrorKind::Invalid,
-                format!("edit the message {:?}: {why}", edit.id),
-            )
+    /// The message that an edit would send, as one that failed: for a program with the endpoint's code, to rehearse it.
+    ///
+    /// # Errors
+    /// As [`ErrorQueue::edit`].
+    pub async fn edited(&self, edit: &Edit) -> Result<Record, OpsError> {
+        let mut walk = Walk::begin(self).await?;
+        let composed = match self.find(&mut walk, &edit.id).await {
+            Ok(found) => self.compose(&found, edit),
+            Err(error) => Err(error),
         };
-        check(&found, &edit.body).map_err(invalid)?;
-        let to = edit.target.of(&found).map_err(invalid)?;
+        let (_, envelope) = walk.end(composed).await?;
+        Ok(Record::of(&envelope.into()))
+    }
+
+    fn compose(&self, found: &Found, edit: &Edit) -> Result<(Address, Envelope), OpsError> {
+        let invalid = |why: String| invalid(edit, &why);
+        check(found, &edit.body).map_err(invalid)?;
+        let to = edit.target.of(found).map_err(invalid)?;
         let envelope =
             resend::edited(&found.incoming, edit.body.clone(), self.clock.now()).map_err(invalid)?;
+        Ok((to, envelope))
+    }
+
+    async fn edit_in(&self, walk: &mut Walk, edit: &Edit) -> Result<Edited, OpsError> {
+        let found = self.find(walk, &edit.id).await?;
+        let (to, envelope) = self.compose(&found, edit)?;
         let edited = Edited {
             id: envelope.id.clone(),
             to: to.clone(),
@@ -88,12 +104,27 @@ impl ErrorQueue {
         }];
         let mut pace = Pace::new(Arc::clone(&self.clock), None);
         let mut outcome = Outcome::default();
-        copy(self, walk, copies, &mut pace, &mut outcome, &mut |_| {}).await?;
+        copy(
+            &*self.transport,
+            walk,
+            copies,
+            &mut pace,
+            &mut outcome,
+            &mut |_| {},
+        )
+        .await?;
         match outcome.problems.pop() {
             None => Ok(edited),
-            Some(problem) => Err(invalid(problem.why)),
+            Some(problem) => Err(invalid(edit, &problem.why)),
         }
     }
+}
+
+fn invalid(edit: &Edit, why: &str) -> OpsError {
+    OpsError::new(
+        OpsErrorKind::Invalid,
+        format!("edit the message {:?}: {why}", edit.id),
+    )
 }
 
 /// A body that is no JSON is refused before anything is sent.

@@ -31,6 +31,8 @@ pub enum OpsErrorKind {
     Invalid,
     /// A file could not be read or written.
     File,
+    /// The body of a message is kept elsewhere, and nothing says how to get it.
+    BodyElsewhere,
     /// A store could not be read or written.
     Store,
     /// The broker failed otherwise.

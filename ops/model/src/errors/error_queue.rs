@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longhaul_core::address::Address;
 use longhaul_core::admin::{Found, QueueAdmin, QueueDepth};
+use longhaul_core::claim_check::BodyStore;
 use longhaul_core::clock::Clock;
 use longhaul_core::transport::Transport;
 
@@ -24,6 +25,8 @@ pub struct ErrorQueue {
     pub(crate) admin: Arc<dyn QueueAdmin>,
     pub(crate) name: Address,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Where the claim check keeps bodies.
+    pub(crate) bodies: Option<Arc<dyn BodyStore>>,
 }
 
 /// Which part of a listing.
@@ -70,6 +73,7 @@ impl ErrorQueue {
             admin,
             name,
             clock,
+            bodies: None,
         }
     }
 

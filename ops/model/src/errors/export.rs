@@ -21,7 +21,8 @@ pub struct ExportOptions {
 }
 
 impl ErrorQueue {
-    /// Writes messages as lines of JSON. Where they are to be taken out, each page is, once `sync` says that what was written is
+    /// Writes messages as lines of JSON, with their bodies where those are kept elsewhere and can be
+    /// [read](ErrorQueue::with_bodies). Where they are to be taken out, each page is, once `sync` says that what was written is
     /// safe.
     ///
     /// # Errors
@@ -59,9 +60,18 @@ impl ErrorQueue {
                     continue;
                 }
                 outcome.matched += 1;
-                let line = Record::of(&found.incoming).to_line();
-                let line = line.map_err(|error| OpsError::new(OpsErrorKind::File, error.to_string()))?;
+                let failed_to = |why: String| OpsError::new(OpsErrorKind::File, why);
+                let (incoming, is_elsewhere) = match self.whole(&found.incoming).await {
+                    Ok(whole) => whole,
+                    Err(why) => {
+                        outcome.fail(Failed::of(found).id.as_deref(), why);
+                        continue;
+                    }
+                };
+                let line = Record::of(&incoming).to_line();
+                let line = line.map_err(|error| failed_to(error.to_string()))?;
                 writeln!(sink, "{line}").map_err(unwritable)?;
+                outcome.elsewhere += u64::from(is_elsewhere);
                 places.push(found.place);
             }
             if options.remove && !places.is_empty() {
@@ -74,7 +84,7 @@ impl ErrorQueue {
     }
 }
 
-fn unwritable(error: io::Error) -> OpsError {
+pub(crate) fn unwritable(error: io::Error) -> OpsError {
     let text = format!("write the exported messages: {error}; nothing that was not written was taken out");
     OpsError::new(OpsErrorKind::File, text).caused_by(error)
 }

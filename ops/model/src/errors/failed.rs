@@ -1,6 +1,7 @@
 //! One failed message, as its headers tell it.
 
 use longhaul_core::admin::Found;
+use longhaul_core::claim_check::Claim;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::Incoming;
 use longhaul_core::headers;
@@ -50,6 +51,8 @@ pub struct Failed {
     pub order: Vec<String>,
     /// How many bytes its body has.
     pub body_bytes: usize,
+    /// The key of its body, where that is kept elsewhere.
+    pub body_key: Option<String>,
 }
 
 /// A saga that a message belongs to.
@@ -73,6 +76,7 @@ impl Failed {
     pub fn of_incoming(incoming: &Incoming) -> Self {
         let text = |name: &str| header(incoming, name).map(str::to_owned);
         let time = |name: &str| header(incoming, name).and_then(|text| Timestamp::parse(text).ok());
+        let claim = Claim::of(incoming);
         let types = header(incoming, headers::TYPE).unwrap_or_default();
         let chain = header(incoming, headers::ERROR_CHAIN).unwrap_or_default();
         Self {
@@ -104,7 +108,8 @@ impl Failed {
                 .flat_map(|order| order.lines())
                 .map(str::to_owned)
                 .collect(),
-            body_bytes: incoming.body.len(),
+            body_bytes: claim.map_or(incoming.body.len(), |claim| claim.bytes()),
+            body_key: claim.map(|claim| claim.key().to_string()),
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Outcome {
     pub done: u64,
     /// How many could not be done, and stay where they are.
     pub failed: u64,
+    /// How many have their body elsewhere, which stayed there: what was written or sent of them is where it is.
+    pub elsewhere: u64,
     /// Why, for the first twenty.
     pub problems: Vec<Problem>,
 }
@@ -42,6 +44,17 @@ impl Outcome {
                 why: why.into(),
             });
         }
+    }
+
+    /// Adds what came of more of the same.
+    pub fn add(&mut self, more: Self) {
+        self.seen += more.seen;
+        self.matched += more.matched;
+        self.done += more.done;
+        self.failed += more.failed;
+        self.elsewhere += more.elsewhere;
+        let room = TOLD.saturating_sub(self.problems.len());
+        self.problems.extend(more.problems.into_iter().take(room));
     }
 
     pub(crate) fn progress(&self, expected: u64) -> Progress {

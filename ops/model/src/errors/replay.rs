@@ -126,6 +126,8 @@ impl ErrorQueue {
     /// Sends messages again under their ids, without the reasons why they failed, and takes each out once its copy is
     /// confirmed.
     ///
+    /// A body that is kept elsewhere stays there; see [`ErrorQueue::with_bodies`].
+    ///
     /// Wherever it is cut short nothing is lost, and to run it again is safe: what had been sent already is sent once more under the
     /// same id, and an endpoint does it once.
     ///
@@ -163,13 +165,17 @@ impl ErrorQueue {
                     continue;
                 }
                 outcome.matched += 1;
-                match copy_of(&found, &replay.target) {
-                    Ok((_, copy)) => copies.push(copy),
+                let copied = match copy_of(&found, &replay.target) {
+                    Ok((_, copy)) => self.keep_young(&found.incoming).await.map(|()| copy),
+                    Err(why) => Err(why),
+                };
+                match copied {
+                    Ok(copy) => copies.push(copy),
                     Err(why) => outcome.fail(failed.id.as_deref(), why),
                 }
             }
             let mut tell = |outcome: &Outcome| told(outcome.progress(expected));
-            copy(self, walk, copies, &mut pace, &mut outcome, &mut tell).await?;
+            copy(&*self.transport, walk, copies, &mut pace, &mut outcome, &mut tell).await?;
             tell(&outcome);
         }
     }

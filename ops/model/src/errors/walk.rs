@@ -1,4 +1,4 @@
-//! One look through the error queue, page by page, that is always ended in good order.
+//! One look through a queue, page by page, that is always ended in good order.
 
 use longhaul_core::admin::{Found, Pass, Place};
 
@@ -17,6 +17,11 @@ impl Walk {
     pub(crate) async fn begin(queue: &ErrorQueue) -> Result<Self, OpsError> {
         let pass = queue.admin.look_through(&queue.name).await?;
         Ok(Self { pass })
+    }
+
+    /// A look that has begun elsewhere.
+    pub(crate) const fn of(pass: Box<dyn Pass>) -> Self {
+        Self { pass }
     }
 
     /// How many messages there were when it began.
@@ -40,7 +45,7 @@ impl Walk {
     pub(crate) async fn end<T>(self, result: Result<T, OpsError>) -> Result<T, OpsError> {
         if let Err(error) = self.pass.close().await {
             // What was shown goes back by itself, and what was to be done is done.
-            tracing::warn!(%error, "the error queue was not closed in good order");
+            tracing::warn!(%error, "a look through a queue was not ended in good order");
         }
         result
     }

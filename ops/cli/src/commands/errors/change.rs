@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use longhaul_core::address::Address;
 use longhaul_core::ids::MessageId;
-use longhaul_ops::errors::{Discard, Discarded, Edit, ErrorQueue, Preview, Replay, Selection, Target};
+use longhaul_ops::errors::{Discard, Discarded, ErrorQueue, Preview, Replay, Selection, Target};
 use serde_json::json;
 
 use super::rehearse::Rehearsed;
-use super::{CareArgs, DiscardArgs, EditArgs, LetPassArgs, ReplayArgs, is_many, tell};
+use super::{CareArgs, DiscardArgs, EditArgs, LetPassArgs, Prepared, ReplayArgs, is_many, tell};
 use crate::confirm::confirm;
 use crate::connect::System;
 use crate::failure::Failure;
@@ -133,16 +133,22 @@ pub(super) async fn let_pass(system: &System, args: &LetPassArgs, json: bool) ->
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn edit(errors: &ErrorQueue, args: &EditArgs, json: bool) -> Result<ExitCode, Failure> {
-    let edit = Edit {
-        id: args.id.clone(),
-        body: read_body(&args.body)?.into(),
-        target: args.target.target()?,
-        dry_run: args.dry_run,
+pub(super) async fn edit(
+    errors: &ErrorQueue,
+    args: &EditArgs,
+    prepared: Prepared,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let edit = args.edit(prepared.body.unwrap_or_default())?;
+    let verdict = match &prepared.rehearsed {
+        Some(rehearsed) => Some(rehearsed.of_edit(&args.id)?),
+        None => None,
     };
     let edited = errors.edit(&edit).await?;
     if json {
-        print_json(&json!({ "id": edited.id, "to": edited.to, "sent": !args.dry_run }))?;
+        print_json(&json!({
+            "id": edited.id, "to": edited.to, "sent": !args.dry_run, "verdict": verdict,
+        }))?;
     } else {
         let verb = if args.dry_run { "would send" } else { "sent" };
         print(&format!(
@@ -151,6 +157,9 @@ pub(super) async fn edit(errors: &ErrorQueue, args: &EditArgs, json: bool) -> Re
             edited.to,
             shown(&args.id)
         ))?;
+        if let Some(verdict) = verdict.filter(|verdict| *verdict != "succeeds") {
+            eprintln!("note: of the new message the program says: {}", shown(verdict));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -170,7 +179,7 @@ pub(super) async fn ask(
     if preview.matched == 0 {
         return Ok(());
     }
-    confirm(false, doing, preview.matched)
+    confirm(false, doing, preview.matched).await
 }
 
 async fn look_ahead(errors: &ErrorQueue, selection: &Selection, target: &Target) -> Result<Preview, Failure> {
@@ -252,7 +261,7 @@ fn discarded(preview: &Preview, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_body(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |why: String| Failure::misused(format!("{}: {why}", path.display()));
     let mut body = Vec::new();
     let read = if path == Path::new("-") {

@@ -5,7 +5,8 @@ use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use longhaul_ops::errors::{ErrorQueue, ExportOptions, Outcome, Target};
+use clap::Args;
+use longhaul_ops::errors::{ErrorQueue, ExportOptions, LastLine, Outcome, Target};
 use serde_json::json;
 
 use super::change::{ask, found_all};
@@ -13,6 +14,24 @@ use super::{CareArgs, ExportArgs, ImportArgs, tell};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::progress::Bar;
+
+/// What to do about a file whose export did not come to its end.
+#[derive(Debug, Args)]
+pub(crate) struct TornArgs {
+    /// Leave out a last line that ends in the middle: the export was ended while it wrote, and had not taken out that message
+    #[arg(long)]
+    torn_end: bool,
+}
+
+impl TornArgs {
+    pub(crate) const fn last_line(&self) -> LastLine {
+        if self.torn_end {
+            LastLine::MayBeTorn
+        } else {
+            LastLine::MustBeWhole
+        }
+    }
+}
 
 /// What is wrong about the file without asking any broker.
 pub(super) fn check_out(args: &ExportArgs) -> Result<(), Failure> {
@@ -24,10 +43,15 @@ pub(super) fn check_out(args: &ExportArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    if args.out.symlink_metadata().is_ok() {
+    check_new(&args.out)
+}
+
+/// A file that is there is never written over.
+pub(crate) fn check_new(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_ok() {
         return Err(Failure::misused(format!(
             "{} is there already: choose another name",
-            args.out.display()
+            path.display()
         )));
     }
     Ok(())
@@ -75,7 +99,7 @@ pub(super) async fn export(errors: &ErrorQueue, args: &ExportArgs, json: bool) -
 pub(super) async fn import(errors: &ErrorQueue, args: &ImportArgs, json: bool) -> Result<ExitCode, Failure> {
     let mut file = opened(&args.file)?;
     // All of it is read before anything is sent.
-    let messages = ErrorQueue::check_import(&mut BufReader::new(&mut file))?;
+    let messages = ErrorQueue::check_import(&mut BufReader::new(&mut file), args.torn.last_line())?;
     if args.dry_run {
         if json {
             print_json(&json!({ "dry_run": true, "messages": messages }))?;
@@ -88,15 +112,18 @@ pub(super) async fn import(errors: &ErrorQueue, args: &ImportArgs, json: bool) -
         .map_err(|error| Failure::misused(format!("{}: {error}", args.file.display())))?;
     let bar = Bar::new("importing");
     let imported = errors
-        .import(&mut BufReader::new(file), messages, &mut |progress| {
-            bar.show(progress)
-        })
+        .import(
+            &mut BufReader::new(file),
+            args.torn.last_line(),
+            messages,
+            &mut |progress| bar.show(progress),
+        )
         .await;
     drop(bar);
     tell(&imported?, "imported", json)
 }
 
-pub(super) fn opened(path: &Path) -> Result<File, Failure> {
+pub(crate) fn opened(path: &Path) -> Result<File, Failure> {
     let unreadable = |why: &str| Failure::misused(format!("{}: {why}", path.display()));
     let file = File::open(path).map_err(|error| unreadable(&error.to_string()))?;
     match file.metadata() {
@@ -105,22 +132,34 @@ pub(super) fn opened(path: &Path) -> Result<File, Failure> {
     }
 }
 
-fn is_stdout(path: &Path) -> bool {
+pub(crate) fn is_stdout(path: &Path) -> bool {
     path == Path::new("-")
 }
 
 /// A new file that only its owner can read: what is in messages is nobody else's business.
-fn private(path: &Path) -> Result<File, Failure> {
+pub(crate) fn private(path: &Path) -> Result<File, Failure> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map_err(|error| Failure::failed(format!("make {}: {error}", path.display())))
+    let unmade = |error: io::Error| Failure::failed(format!("make {}: {error}", path.display()));
+    let file = options.open(path).map_err(unmade)?;
+    // Its name, too, must outlive a loss of power before anything is taken out for it.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(unmade)?;
+    }
+    Ok(file)
 }
 
-fn make_durable(out: &mut BufWriter<File>) -> io::Result<()> {
+pub(crate) fn make_durable(out: &mut BufWriter<File>) -> io::Result<()> {
     out.flush()?;
     out.get_ref().sync_all()
 }

@@ -74,9 +74,11 @@ fn row(failed: &Failed, now: Timestamp) -> Vec<String> {
 
 pub(super) async fn show(errors: &ErrorQueue, args: &ShowArgs, json: bool) -> Result<ExitCode, Failure> {
     let found = errors.show(&args.id).await?;
+    let body = errors.body(&found).await;
     if args.body {
+        let body = body?;
         let mut out = std::io::stdout().lock();
-        if let Err(error) = out.write_all(&found.incoming.body).and_then(|()| out.flush())
+        if let Err(error) = out.write_all(&body).and_then(|()| out.flush())
             && error.kind() != std::io::ErrorKind::BrokenPipe
         {
             return Err(Failure::failed(format!("write the body: {error}")));
@@ -85,7 +87,12 @@ pub(super) async fn show(errors: &ErrorQueue, args: &ShowArgs, json: bool) -> Re
     }
     let failed = Failed::of(&found);
     if json {
-        print_json(&json!({ "failed": failed, "message": Record::of(&found.incoming) }))?;
+        let is_elsewhere = failed.body_key.is_some();
+        let fetched = body.ok().filter(|_| is_elsewhere);
+        let fetched = fetched.map(|body| String::from_utf8_lossy(&body).into_owned());
+        print_json(&json!({
+            "failed": failed, "message": Record::of(&found.incoming), "body_from_elsewhere": fetched,
+        }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let style = Style::of_stdout();
@@ -98,12 +105,18 @@ pub(super) async fn show(errors: &ErrorQueue, args: &ShowArgs, json: bool) -> Re
         }
     }
     text.push_str(&format!("\n{}\n", style.bold("Body")));
-    text.push_str(&body(&found.incoming.body));
+    match body {
+        Ok(bytes) => text.push_str(&laid_out(&bytes)),
+        // The rest of the message is worth showing all the same.
+        Err(error) => text.push_str(&format!("  failed to {}\n", shown(&error.to_string()))),
+    }
     print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn summary(failed: &Failed, style: Style) -> String {
+    let body_kept = failed.body_key.as_ref();
+    let body_kept = body_kept.map(|key| format!("{key} ({} bytes, by the claim check)", failed.body_bytes));
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let lines = [
         ("Id", failed.id.clone()),
@@ -118,6 +131,7 @@ fn summary(failed: &Failed, style: Style) -> String {
         ("First failed", time(failed.first_failure)),
         ("Last failed", time(failed.last_failure)),
         ("Host", failed.host.clone()),
+        ("Body kept at", body_kept),
     ];
     let mut text = String::new();
     for (name, value) in lines {
@@ -139,7 +153,7 @@ fn summary(failed: &Failed, style: Style) -> String {
 }
 
 /// A body for people: JSON laid out, other text as it is but harmless, and of anything else how large it is.
-fn body(bytes: &[u8]) -> String {
+fn laid_out(bytes: &[u8]) -> String {
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(bytes)
         && let Ok(pretty) = serde_json::to_string_pretty(&json)
     {

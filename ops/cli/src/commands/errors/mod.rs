@@ -1,7 +1,8 @@
 //! `longhaul errors`: what failed, and what to do about it.
 
+mod bodies;
 mod change;
-mod files;
+pub(crate) mod files;
 mod look;
 mod rehearse;
 
@@ -11,8 +12,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use longhaul_core::address::Address;
-use longhaul_ops::errors::{Outcome, Page, Selection, Target};
+use longhaul_core::claim_check::Directory;
+use longhaul_ops::errors::{Edit, Outcome, Page, Selection, Target};
 
+pub(crate) use self::bodies::BodiesArgs;
+pub(crate) use self::files::TornArgs;
 use self::rehearse::Rehearsed;
 use crate::args::Connection;
 use crate::connect::System;
@@ -59,7 +63,7 @@ handled once.")]
 Example:
   longhaul errors show ID --body > body.json
   $EDITOR body.json
-  longhaul errors edit ID --body body.json
+  longhaul errors edit ID --body body.json --program ./sales
 
 The new message has an id of its own, and the failed one as its cause.")]
     Edit(EditArgs),
@@ -112,6 +116,8 @@ pub(crate) struct ShowArgs {
     /// Only its body, byte for byte
     #[arg(long)]
     body: bool,
+    #[command(flatten)]
+    bodies: BodiesArgs,
 }
 
 /// `longhaul errors group`
@@ -141,6 +147,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::units::duration)]
     program_limit: std::time::Duration,
     #[command(flatten)]
+    bodies: BodiesArgs,
+    #[command(flatten)]
     care: CareArgs,
 }
 
@@ -154,6 +162,15 @@ pub(crate) struct EditArgs {
     body: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
+    /// A program with the endpoint's code, which is asked with `--rehearse` whether it would handle the new message; one that
+    /// it would fail is not sent
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
+    /// How long that program may take: 90s, 15m
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::units::duration)]
+    program_limit: std::time::Duration,
+    #[command(flatten)]
+    bodies: BodiesArgs,
     /// Check everything, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -196,6 +213,8 @@ pub(crate) struct ExportArgs {
     /// Also take out what is safely written
     #[arg(long)]
     remove: bool,
+    #[command(flatten)]
+    bodies: BodiesArgs,
     /// Don't ask
     #[arg(long)]
     yes: bool,
@@ -206,6 +225,10 @@ pub(crate) struct ExportArgs {
 pub(crate) struct ImportArgs {
     /// What an export has written
     file: PathBuf,
+    #[command(flatten)]
+    torn: TornArgs,
+    #[command(flatten)]
+    bodies: BodiesArgs,
     /// Check the file, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -228,6 +251,17 @@ pub(crate) struct CareArgs {
     /// Don't ask
     #[arg(long)]
     yes: bool,
+}
+
+impl EditArgs {
+    fn edit(&self, body: Vec<u8>) -> Result<Edit, Failure> {
+        Ok(Edit {
+            id: self.id.clone(),
+            body: body.into(),
+            target: self.target.target()?,
+            dry_run: self.dry_run,
+        })
+    }
 }
 
 impl TargetArgs {
@@ -273,44 +307,91 @@ pub(crate) fn checked(command: &ErrorsCommand) -> Result<&ErrorsCommand, Failure
         | ErrorsCommand::Group(_)
         | ErrorsCommand::LetPass(_) => {}
     }
+    command.bodies()?;
     Ok(command)
 }
 
-/// Does it.
-/// Asks the program that a replay names what would become of the messages. It may want the very directory that an embedded broker
-/// lies in, so nothing is open meanwhile.
-pub(crate) async fn rehearse(
-    connection: &Connection,
-    command: &ErrorsCommand,
-) -> Result<Option<Rehearsed>, Failure> {
-    let ErrorsCommand::Replay(args) = command else {
-        return Ok(None);
-    };
-    let Some(program) = &args.program else {
-        return Ok(None);
-    };
-    let selection = args.selection.selection()?;
-    let system = System::connect(connection).await?;
-    let exported = rehearse::export(&system.errors(), &selection).await;
-    let closed = system.close().await;
-    let file = exported?;
-    closed?;
-    rehearse::ask(&file, program, args.program_limit).await.map(Some)
+impl ErrorsCommand {
+    /// Where large bodies are, if that was said.
+    fn bodies(&self) -> Result<Option<Directory>, Failure> {
+        match self {
+            Self::Show(args) => args.bodies.open(),
+            Self::Replay(args) => args.bodies.open(),
+            Self::Edit(args) => args.bodies.open(),
+            Self::Export(args) => args.bodies.open(),
+            Self::Import(args) => args.bodies.open(),
+            Self::List(_) | Self::Group(_) | Self::Discard(_) | Self::LetPass(_) => Ok(None),
+        }
+    }
 }
 
+/// What was found out before anything is done.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    /// What a program says would become of messages.
+    rehearsed: Option<Rehearsed>,
+    /// The body of an edit: standard input can be read once.
+    body: Option<Vec<u8>>,
+}
+
+/// Asks the program that a replay or an edit names what would become of the messages. It may want the very directory that an embedded
+/// broker lies in, so nothing is open meanwhile.
+pub(crate) async fn prepare(connection: &Connection, command: &ErrorsCommand) -> Result<Prepared, Failure> {
+    match command {
+        ErrorsCommand::Replay(args) => {
+            let Some(program) = &args.program else {
+                return Ok(Prepared::default());
+            };
+            let selection = args.selection.selection()?;
+            let system = System::connect(connection).await?;
+            let errors = system.errors_with(command.bodies()?);
+            let exported = rehearse::export(&errors, &selection).await;
+            drop(errors);
+            let closed = system.close().await;
+            let file = exported?;
+            closed?;
+            Ok(Prepared {
+                rehearsed: Some(rehearse::ask(&file, program, args.program_limit).await?),
+                body: None,
+            })
+        }
+        ErrorsCommand::Edit(args) => {
+            let body = change::read_body(&args.body)?;
+            let Some(program) = &args.program else {
+                return Ok(Prepared {
+                    rehearsed: None,
+                    body: Some(body),
+                });
+            };
+            let edit = args.edit(body.clone())?;
+            let system = System::connect(connection).await?;
+            let edited = system.errors().edited(&edit).await;
+            let closed = system.close().await;
+            let file = rehearse::write(&edited?)?;
+            closed?;
+            Ok(Prepared {
+                rehearsed: Some(rehearse::ask(&file, program, args.program_limit).await?),
+                body: Some(body),
+            })
+        }
+        _ => Ok(Prepared::default()),
+    }
+}
+
+/// Does it.
 pub(crate) async fn run(
     system: &System,
     command: &ErrorsCommand,
-    rehearsed: Option<Rehearsed>,
+    prepared: Prepared,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let errors = system.errors();
+    let errors = system.errors_with(command.bodies()?);
     match command {
         ErrorsCommand::List(args) => look::list(&errors, args, json).await,
         ErrorsCommand::Show(args) => look::show(&errors, args, json).await,
         ErrorsCommand::Group(args) => look::group(&errors, args, json).await,
-        ErrorsCommand::Replay(args) => change::replay(&errors, args, rehearsed, json).await,
-        ErrorsCommand::Edit(args) => change::edit(&errors, args, json).await,
+        ErrorsCommand::Replay(args) => change::replay(&errors, args, prepared.rehearsed, json).await,
+        ErrorsCommand::Edit(args) => change::edit(&errors, args, prepared, json).await,
         ErrorsCommand::Discard(args) => change::discard(&errors, args, json).await,
         ErrorsCommand::LetPass(args) => change::let_pass(system, args, json).await,
         ErrorsCommand::Export(args) => files::export(&errors, args, json).await,
@@ -319,7 +400,7 @@ pub(crate) async fn run(
 }
 
 /// Says what came of an action; 1 where something could not be done.
-fn tell(outcome: &Outcome, done: &str, json: bool) -> Result<ExitCode, Failure> {
+pub(crate) fn tell(outcome: &Outcome, done: &str, json: bool) -> Result<ExitCode, Failure> {
     if json {
         print_json(outcome)?;
     } else {
@@ -327,14 +408,25 @@ fn tell(outcome: &Outcome, done: &str, json: bool) -> Result<ExitCode, Failure> 
             "{done} {} of {} messages\n",
             outcome.done, outcome.matched
         ))?;
-        for problem in &outcome.problems {
-            let id = problem.id.as_deref().unwrap_or("without an id");
-            eprintln!("error: {}: failed to {}", shown(id), shown(&problem.why));
-        }
-        let told = u64::try_from(outcome.problems.len()).unwrap_or(u64::MAX);
-        if outcome.failed > told {
-            eprintln!("error: and {} more", outcome.failed - told);
+        tell_problems(outcome);
+        if outcome.elsewhere > 0 {
+            eprintln!(
+                "note: {} of them have their body elsewhere, and only its key was {done}; --claim-check DIRECTORY adds it",
+                outcome.elsewhere
+            );
         }
     }
     Ok(ExitCode::from(u8::from(outcome.failed > 0)))
+}
+
+/// Why something could not be done.
+pub(crate) fn tell_problems(outcome: &Outcome) {
+    for problem in &outcome.problems {
+        let id = problem.id.as_deref().unwrap_or("without an id");
+        eprintln!("error: {}: failed to {}", shown(id), shown(&problem.why));
+    }
+    let told = u64::try_from(outcome.problems.len()).unwrap_or(u64::MAX);
+    if outcome.failed > told {
+        eprintln!("error: and {} more", outcome.failed - told);
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use longhaul_ops::errors::{ErrorQueue, ExportOptions, Selection};
+use longhaul_ops::errors::{ErrorQueue, ExportOptions, Record, Selection};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
@@ -62,10 +62,23 @@ pub(super) async fn export(errors: &ErrorQueue, selection: &Selection) -> Result
     file.into_inner().map_err(|error| unwritable(error.into_error()))
 }
 
+/// Writes one message to a file that only this user can read.
+pub(super) fn write(record: &Record) -> Result<NamedTempFile, Failure> {
+    let unwritable = |error: String| Failure::failed(format!("write the message for the program: {error}"));
+    let line = record.to_line().map_err(|error| unwritable(error.to_string()))?;
+    let mut file = NamedTempFile::new().map_err(|error| unwritable(error.to_string()))?;
+    writeln!(file, "{line}").map_err(|error| unwritable(error.to_string()))?;
+    Ok(file)
+}
+
 /// Has the program rehearse what was exported.
 pub(super) async fn ask(file: &NamedTempFile, program: &Path, limit: Duration) -> Result<Rehearsed, Failure> {
     let failed = |why: String| Failure::failed(format!("rehearse with {}: {why}", program.display()));
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    // Ctrl-C is for this process, which ends that one.
+    #[cfg(unix)]
+    command.process_group(0);
+    let child = command
         .arg("--rehearse")
         .arg(file.path())
         .stdin(Stdio::null())
@@ -144,6 +157,24 @@ impl Rehearsed {
             print(&text)?;
         }
         Ok(ExitCode::from(u8::from(!all_pass)))
+    }
+
+    /// What the program says of the one message that an edit would send; an error where it would fail.
+    pub(super) fn of_edit(&self, edited: &str) -> Result<&str, Failure> {
+        let Some(told) = self.told.first() else {
+            let text = format!(
+                "edit the message {edited:?}: the program said nothing of it; does it end with `run_until` of the host?"
+            );
+            return Err(Failure::failed(text));
+        };
+        if told.verdict != "fails" {
+            return Ok(&told.verdict);
+        }
+        let why = told.why.as_deref().unwrap_or("it does not say why");
+        Err(Failure::misused(format!(
+            "failed to edit the message {edited:?}: the program would fail the new one: {}; correct the body",
+            shown(why)
+        )))
     }
 
     /// Says on standard error how many are left out, and why the first.

@@ -1,0 +1,196 @@
+//! Taking messages page by page without acknowledging them, on one channel.
+
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
+
+use futures_util::StreamExt;
+use lapin::{
+    Channel, Consumer,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
+        BasicQosOptions,
+    },
+    types::{FieldTable, ShortString},
+};
+use longhaul_core::admin::Place;
+
+use crate::fault::{Fault, within};
+
+/// How many bytes of bodies one page may have, going by the largest one so far.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// The first page, when nothing is known of the size of the bodies.
+const FIRST_PAGE: usize = 16;
+/// How long a page waits for one more message before it asks whether there is any.
+const QUIET: Duration = Duration::from_millis(250);
+/// How many acknowledgements go out before the broker is asked whether it has read them.
+const ACKS: usize = 512;
+
+/// How often the broker is asked for a message before the channel is closed. A quorum queue's side of a channel keeps back
+/// what is settled faster than the queue takes it, and forgets that when the channel closes. To ask for a message waits for the
+/// queue itself: the first time for what had been sent to it, the second time for what was kept back until then.
+const FLUSHES: u32 = 3;
+
+/// What was taken on one channel, and what of it is not settled.
+pub(super) struct Taking {
+    channel: Channel,
+    /// For the broker's answer to one request.
+    limit: Duration,
+    /// Deliveries that were neither taken out nor given back.
+    held: BTreeSet<u64>,
+    /// Whether anything was taken out since the last flush.
+    removed: bool,
+    largest: Option<usize>,
+}
+
+impl Taking {
+    pub(super) fn new(channel: Channel, limit: Duration) -> Self {
+        Self {
+            channel,
+            limit,
+            held: BTreeSet::new(),
+            removed: false,
+            largest: None,
+        }
+    }
+
+    /// The next messages of a queue, of which `left` are expected; at most `limit`, and fewer where they are large.
+    pub(super) async fn page(
+        &mut self,
+        queue: &str,
+        limit: usize,
+        left: u64,
+    ) -> Result<Vec<Delivery>, Fault> {
+        let most = self.at_most(limit, left);
+        let mut page = self.consume(queue, most).await?;
+        if page.is_empty() {
+            // The broker itself says whether there is none.
+            page.extend(self.get(queue).await?);
+        }
+        self.held
+            .extend(page.iter().map(|delivery| delivery.delivery_tag));
+        let largest = page.iter().map(|delivery| delivery.data.len()).max();
+        self.largest = self.largest.max(largest);
+        Ok(page)
+    }
+
+    fn at_most(&self, limit: usize, left: u64) -> u16 {
+        let by_size = match self.largest {
+            None => FIRST_PAGE,
+            Some(largest) => PAGE_BYTES / largest.max(1),
+        };
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        u16::try_from(limit.min(by_size).min(left).max(1)).unwrap_or(u16::MAX)
+    }
+
+    /// Takes up to `most` with a consumer that may hold no more.
+    async fn consume(&self, queue: &str, most: u16) -> Result<Vec<Delivery>, Fault> {
+        let qos = self.channel.basic_qos(most, BasicQosOptions { global: false });
+        within(self.limit, "a prefetch limit", qos).await?;
+        let consume = self.channel.basic_consume(
+            name(queue),
+            ShortString::default(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let mut consumer = within(self.limit, "a consumer", consume).await?;
+        let most = usize::from(most);
+        let mut page = Vec::with_capacity(most);
+        while page.len() < most {
+            match tokio::time::timeout(QUIET, consumer.next()).await {
+                Ok(Some(delivery)) => page.push(delivery?),
+                Ok(None) => return Err(Fault::lost("the broker ended the consumer")),
+                Err(_) => break,
+            }
+        }
+        let tag = consumer.tag();
+        let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+        within(self.limit, "cancelling a consumer", cancel).await?;
+        let drained = drain(&mut consumer, &mut page);
+        match tokio::time::timeout(self.limit, drained).await {
+            Ok(drained) => drained?,
+            Err(_) => return Err(Fault::timed_out("the end of a consumer", self.limit)),
+        }
+        Ok(page)
+    }
+
+    async fn get(&self, queue: &str) -> Result<Option<Delivery>, Fault> {
+        let get = self.channel.basic_get(name(queue), BasicGetOptions::default());
+        let got = within(self.limit, "a message", get).await?;
+        Ok(got.map(|got| got.delivery))
+    }
+
+    /// Takes these out for good. On return the broker has read it; the queue itself has settled it after a [flush](Self::flush).
+    pub(super) async fn acknowledge(&mut self, places: &[Place]) -> Result<(), Fault> {
+        for some in places.chunks(ACKS) {
+            for Place(tag) in some {
+                // The broker closes the channel on a number that it does not know.
+                if !self.held.remove(tag) {
+                    continue;
+                }
+                let ack = self.channel.basic_ack(*tag, BasicAckOptions { multiple: false });
+                within(self.limit, "an acknowledgement", ack).await?;
+                self.removed = true;
+            }
+            self.barrier().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the broker has read what was sent before.
+    async fn barrier(&self) -> Result<(), Fault> {
+        let harmless = self.channel.basic_qos(1, BasicQosOptions { global: false });
+        within(self.limit, "what was settled", harmless).await
+    }
+
+    /// Waits until the queue itself has settled what was taken out of it. Messages may come with it: they are held.
+    pub(super) async fn flush(&mut self, queue: &str) -> Result<Vec<Delivery>, Fault> {
+        let mut came = Vec::new();
+        if !std::mem::take(&mut self.removed) {
+            return Ok(came);
+        }
+        for _ in 0..FLUSHES {
+            if let Some(delivery) = self.get(queue).await? {
+                self.held.insert(delivery.delivery_tag);
+                came.push(delivery);
+            }
+        }
+        Ok(came)
+    }
+
+    /// What is held of these deliveries.
+    pub(super) fn held_in(&self, deliveries: RangeInclusive<u64>) -> Vec<u64> {
+        self.held.range(deliveries).copied().collect()
+    }
+
+    /// Gives back everything that is held up to this delivery. It stays noted as held.
+    pub(super) async fn give_back_to(&self, last: u64) -> Result<(), Fault> {
+        let options = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        let nack = self.channel.basic_nack(last, options);
+        within(self.limit, "giving back", nack).await
+    }
+
+    /// Gives back everything that is held.
+    pub(super) async fn give_back(&mut self) -> Result<(), Fault> {
+        if let Some(last) = self.held.last().copied() {
+            self.give_back_to(last).await?;
+            self.held.clear();
+            self.barrier().await?;
+        }
+        Ok(())
+    }
+}
+
+fn name(queue: &str) -> ShortString {
+    ShortString::try_new(queue).unwrap_or_default()
+}
+
+/// What was on its way when the consumer was cancelled.
+async fn drain(consumer: &mut Consumer, page: &mut Vec<Delivery>) -> Result<(), lapin::Error> {
+    while let Some(delivery) = consumer.next().await {
+        page.push(delivery?);
+    }
+    Ok(())
+}
