@@ -1,6 +1,7 @@
 //! Benchmarks: the three-step order saga beside a hand-written loop on the same broker, in one run.
 //!
-//! Each side runs in a process of its own, so that its memory can be told apart. Run with `--release`.
+//! Each side runs in a process of its own, so that its memory can be told apart. `scripts/bench.sh` builds it as it counts, and
+//! gives it a broker of its own.
 
 mod embedded;
 mod endpoints;
@@ -75,6 +76,10 @@ enum Command {
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
+    anyhow::ensure!(
+        !cfg!(debug_assertions),
+        "measure anything: this is not optimized; build it with --release, or use scripts/bench.sh"
+    );
     tracing_subscriber::fmt()
         .with_env_filter("error,lapin=off")
         .init();

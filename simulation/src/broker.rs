@@ -8,39 +8,64 @@ use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
+use longhaul_core::ordering;
+use longhaul_core::probe::{Mutant, is_mutated};
 use tokio::sync::{Notify, watch};
 
 /// How a broker behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Personality {
     /// Like RabbitMQ: a message belongs to the connection that got it, and comes again when that is gone.
+    #[default]
     Rabbit,
     /// Like Amazon SQS: a message is lent for a time, and comes again when that has passed; delays of at most 15 minutes.
     Sqs,
+    /// Like the FIFO queues of Amazon SQS: of each [group](longhaul_core::ordering::group) one message after the other, in the
+    /// order of sending, and a [copy](longhaul_core::ordering::copy) of what it took within five minutes is dropped. What is
+    /// delayed joins its group when it is due.
+    SqsFifo,
 }
 
 impl Personality {
-    /// Both.
+    /// Those that a system is simulated on if it is not said.
     pub const ALL: [Self; 2] = [Self::Rabbit, Self::Sqs];
+    /// All that there are.
+    pub(crate) const EVERY: [Self; 3] = [Self::Rabbit, Self::Sqs, Self::SqsFifo];
+
+    /// What it is called in the text of a schedule.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rabbit => "rabbit",
+            Self::Sqs => "sqs",
+            Self::SqsFifo => "sqs-fifo",
+        }
+    }
+
+    /// Whether messages are lent for a time.
+    const fn has_leases(self) -> bool {
+        matches!(self, Self::Sqs | Self::SqsFifo)
+    }
 
     /// The longest delay that the broker keeps by itself.
     pub(crate) const fn longest_delay(self) -> Duration {
         match self {
             Self::Rabbit => Duration::from_secs((1 << 28) - 1),
-            Self::Sqs => Duration::from_secs(900),
+            Self::Sqs | Self::SqsFifo => Duration::from_secs(900),
         }
     }
 
     pub(crate) const fn max_batch(self) -> usize {
         match self {
             Self::Rabbit => 64,
-            Self::Sqs => 10,
+            Self::Sqs | Self::SqsFifo => 10,
         }
     }
 }
 
 /// For how long a message is lent.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// For how long a FIFO queue drops copies.
+const REMEMBERED: Duration = Duration::from_secs(300);
 /// After so many deliveries that came to nothing, the broker gives a message up.
 pub(crate) const DELIVERIES: u32 = 1000;
 /// Where it puts it.
@@ -65,6 +90,8 @@ pub(crate) struct Queue {
     waiting: BTreeMap<(Timestamp, u64), Held>,
     lent: BTreeMap<u64, Lent>,
     pub(crate) changed: Arc<Notify>,
+    /// Where copies are dropped: when each was taken last.
+    copies: BTreeMap<String, Timestamp>,
 }
 
 /// A message in a queue.
@@ -73,6 +100,16 @@ pub(crate) struct Held {
     pub(crate) envelope: Arc<Envelope>,
     /// How often it was delivered.
     pub(crate) deliveries: u32,
+    /// Where groups are kept in order.
+    standing: Option<Arc<Standing>>,
+}
+
+/// The place of a message in its group.
+#[derive(Debug)]
+struct Standing {
+    group: String,
+    /// When it joined the group, and which it was then.
+    joined: (Timestamp, u64),
 }
 
 /// A message that somebody has.
@@ -123,12 +160,33 @@ impl Broker {
         let Some(queue) = self.queues.get_mut(queue) else {
             return false;
         };
-        let held = Held {
-            envelope,
-            deliveries: 0,
+        queue.insert((at, order), envelope, None);
+        true
+    }
+
+    /// The same for a message that is sent now, and is there from `at` on: because it is due then, or because it is late.
+    pub(crate) fn take(
+        &mut self,
+        name: &Address,
+        envelope: Arc<Envelope>,
+        now: Timestamp,
+        at: Timestamp,
+        is_delayed: bool,
+    ) -> bool {
+        if self.personality != Personality::SqsFifo || name.as_str() == ERROR_QUEUE {
+            return self.put(name, envelope, at);
+        }
+        self.next += 1;
+        let order = self.next;
+        let Some(queue) = self.queues.get_mut(name) else {
+            return false;
         };
-        queue.waiting.insert((at, order), held);
-        queue.changed.notify_waiters();
+        let joined = if is_delayed { at } else { now };
+        if !queue.has_taken(&envelope, joined, is_delayed) {
+            let group = ordering::group(&envelope).into_owned();
+            let joined = (joined, order);
+            queue.insert((at, order), envelope, Some(Arc::new(Standing { group, joined })));
+        }
         true
     }
 
@@ -141,14 +199,13 @@ impl Broker {
     ) -> Result<Loan, Option<Timestamp>> {
         self.next += 1;
         let tag = self.next;
-        let leases = self.personality == Personality::Sqs;
+        let leases = self.personality.has_leases();
         let queue = self.queues.get_mut(name).ok_or(None)?;
-        let first = queue.waiting.first_entry().ok_or(None)?;
-        let (at, order) = *first.key();
-        if at > now {
-            return Err(Some(at));
-        }
-        let held = first.remove();
+        let first = match self.personality {
+            Personality::Rabbit | Personality::Sqs => queue.first(now)?,
+            Personality::SqsFifo => queue.first_in_order(now)?,
+        };
+        let (order, held) = (first.0.1, first.1);
         let (lost, watched) = watch::channel(false);
         let lent = Lent {
             held: held.clone(),
@@ -204,7 +261,7 @@ impl Broker {
                     queue.give_back(lent, now);
                 }
             }
-            Personality::Sqs => {
+            Personality::Sqs | Personality::SqsFifo => {
                 if let Some(lent) = queue.lent.get_mut(&tag) {
                     lent.is_given_up = true;
                 }
@@ -227,7 +284,7 @@ impl Broker {
                         }
                     }
                 }
-                Personality::Sqs => {
+                Personality::Sqs | Personality::SqsFifo => {
                     let of_process = queue.lent.values_mut().filter(|lent| lent.to.process == process);
                     of_process.for_each(|lent| lent.is_given_up = true);
                 }
@@ -356,6 +413,69 @@ impl Broker {
 }
 
 impl Queue {
+    fn insert(&mut self, place: (Timestamp, u64), envelope: Arc<Envelope>, standing: Option<Arc<Standing>>) {
+        let held = Held {
+            envelope,
+            deliveries: 0,
+            standing,
+        };
+        self.waiting.insert(place, held);
+        self.changed.notify_waiters();
+    }
+
+    /// Takes the first message that is there, or says when the next one is.
+    fn first(&mut self, now: Timestamp) -> Result<((Timestamp, u64), Held), Option<Timestamp>> {
+        let first = self.waiting.first_entry().ok_or(None)?;
+        let place = *first.key();
+        if place.0 > now {
+            return Err(Some(place.0));
+        }
+        Ok((place, first.remove()))
+    }
+
+    /// The same of groups: a message waits for those that joined its group before, wherever they are.
+    fn first_in_order(&mut self, now: Timestamp) -> Result<((Timestamp, u64), Held), Option<Timestamp>> {
+        let mut fronts: BTreeMap<&str, (Timestamp, u64)> = BTreeMap::new();
+        let lent = self.lent.values().map(|lent| &lent.held);
+        for standing in lent
+            .chain(self.waiting.values())
+            .filter_map(|held| held.standing.as_ref())
+        {
+            let front = fronts.entry(&standing.group).or_insert(standing.joined);
+            *front = standing.joined.min(*front);
+        }
+        let is_front = |held: &Held| {
+            let standing = held.standing.as_ref();
+            standing.is_none_or(|standing| fronts.get(standing.group.as_str()) == Some(&standing.joined))
+        };
+        let mut there = self.waiting.range(..=(now, u64::MAX));
+        let Some((place, _)) = there.find(|(_, held)| is_front(held)) else {
+            let later = self.waiting.range((now, u64::MAX)..).next();
+            return Err(later.map(|((at, _), _)| *at));
+        };
+        let place = *place;
+        self.waiting.remove(&place).map(|held| (place, held)).ok_or(None)
+    }
+
+    /// Whether this copy is dropped, since it was taken within five minutes; if not, it is now.
+    fn has_taken(&mut self, envelope: &Envelope, joined: Timestamp, is_delayed: bool) -> bool {
+        let copy = if is_mutated(Mutant::CopiesAlike) {
+            envelope.id.clone()
+        } else {
+            ordering::copy(envelope)
+        };
+        let mut name = copy.as_str().to_owned();
+        if is_delayed {
+            name = format!("{name} {joined}");
+        }
+        self.copies.retain(|_, taken| joined.since(*taken) < REMEMBERED);
+        if self.copies.contains_key(&name) {
+            return true;
+        }
+        self.copies.insert(name, joined);
+        false
+    }
+
     fn tags_of(&self, process: usize) -> Vec<u64> {
         let lent = self.lent.iter().filter(|(_, lent)| lent.to.process == process);
         lent.map(|(tag, _)| *tag).collect()

@@ -191,7 +191,16 @@ pub async fn when_one_id_is_sent_twice_it_comes_twice(fixture: &dyn TransportFix
     bench.send_ids(&queue, &["m-1", "m-1"]).await;
     bench.send_ids(&queue, &["m-1"]).await;
     let mut receiver = bench.receiver(&queue).await;
-    assert_eq!(bench.next_ids(&mut receiver, 3).await, ["m-1"; 3]);
+    if fixture.tells_copies_apart() {
+        assert_eq!(bench.next_ids(&mut receiver, 3).await, ["m-1"; 3]);
+        return;
+    }
+    assert_eq!(bench.next_id(&mut receiver).await, "m-1");
+    bench.nothing_comes(&mut receiver).await;
+    let mut another = to_queue("m-1", &queue);
+    another.envelope.headers.set(headers::GENERATION, "1");
+    bench.send(another).await;
+    assert_eq!(bench.next_id(&mut receiver).await, "m-1");
 }
 
 /// What one transport sends another one on the same broker receives.

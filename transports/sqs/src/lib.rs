@@ -1,4 +1,4 @@
-//! Longhaul on Amazon SQS: standard queues, events over SNS, delays.
+//! Longhaul on Amazon SQS: standard queues, FIFO queues where order matters, events over SNS, delays.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,6 +17,8 @@
 //! |---|---|
 //! | queue `<prefix><endpoint>` | an endpoint's input |
 //! | queue `<prefix><endpoint>-delay.fifo` | only with [`SqsBuilder::long_delays`]: what senders without a store delay for long |
+//! | queue `<prefix><endpoint>.fifo` | only with [`SqsBuilder::ordered`]: an endpoint's input, in place of the first |
+//! | queue `<prefix><endpoint>_inlet` | beside it: delayed messages and events, which the endpoint moves on |
 //! | queue `<prefix><error queue>` | what failed; messages stay for 14 days, the longest that SQS has |
 //! | topic `<prefix><event>` | an event; the queues of its subscribers get it as it is (raw delivery) |
 //! | a statement `LonghaulEvents` in the policy of a subscribing queue | lets topics of the prefix send to it |
@@ -43,7 +45,7 @@
 //!
 //! # What to know when running it
 //!
-//! - **Order.** Standard queues have none. Sagas don't need it; handlers that do must not count on it.
+//! - **Order.** Standard queues have none. Sagas don't need it; handlers that do have [FIFO queues](#order).
 //! - **Delays.** SQS keeps a message for at most 900 s. An endpoint with a store is not limited by that: the rest waits there,
 //!   as one row, and costs one request in the end. Senders without a store are refused longer delays, unless both they and
 //!   the endpoint have [`SqsBuilder::long_delays`]: then messages go round in a FIFO queue, 900 s each [lap](laps), with the
@@ -56,6 +58,42 @@
 //!   for up to 24 s until the tag has run out ([`Timing::tag`]).
 //! - **Cost.** Under load a message takes about a third of a request: a tenth to send, a tenth to receive, a tenth to
 //!   delete. An idle queue is polled three times a minute, one for long delays too. [`Sqs::requests`] counts.
+//!
+//! # Order
+//!
+//! With [`SqsBuilder::ordered`] the input queues of the named endpoints are FIFO queues. All programs of a system name the same
+//! ones, as they have the same prefix.
+//!
+//! Order is kept within a [group](longhaul_core::ordering::group). A message's group is the ordering key that a pipeline step has
+//! set; else the saga instance that it is for (replies, timeouts); else the saga instance that it comes from; else its own id, so
+//! that it is alone. Of one group, one message after the other is handed out, in all processes together. One that is given back,
+//! or whose lease is lost, is followed by none: those that SQS had handed out behind it are given back unhandled, and come after
+//! it. Sends to one group from one transport go out one after the other, and behind one that failed nothing of its group is sent
+//! in that batch.
+//!
+//! What order does not hold:
+//!
+//! - A message that is *retried later*, or delayed, joins its group again when it is due, behind what came meanwhile. Immediate retries
+//!   keep the order, and so does the error queue with `saga.keep_order()` or an ordering key.
+//! - What a sender sends again, after a crash or because SQS could not be reached, may come after what it has sent since.
+//! - Events of a topic, and delayed messages, go through the inlet: a FIFO queue takes neither from a standard topic nor with a
+//!   delay. They have the order in which they leave it. With [`SqsBuilder::subscribers`] the publisher sends its events to the FIFO
+//!   queues itself, in order.
+//!
+//! **Copies.** A FIFO queue drops what it has had within five minutes under the same deduplication id. That is made of the message id
+//! and all headers ([`copy`](longhaul_core::ordering::copy)): a message that is sent again, since nobody knew whether it arrived, is
+//! dropped; a retry, a replay from the error queue and a timeout that was moved are not.
+//!
+//! **Throughput.** SQS takes 300 requests a second for a FIFO queue, of each kind, 3,000 messages in full batches. Queues that are made
+//! here are in high-throughput mode, where that holds per partition: a group has up to 300 requests a second, all groups together
+//! thousands, by region up to 70,000. A request holds one message of a group at most, and a group's next message is handled when the
+//! one before is done. FIFO requests cost a quarter more ($0.50 a million in most regions), and a message through the inlet three
+//! tenths of a request more.
+//!
+//! **Names.** With its inlet a name has at most 74 characters, prefix included, and does not end with `-delay`.
+//!
+//! **Moving to order.** An endpoint does not start in order while its standard queue is there: messages would stay in it. Stop the
+//! senders, let the endpoint empty it, delete it, and start all of them with the endpoint named. SQS can't turn one into the other.
 //!
 //! # Messages of other programs
 //!
@@ -98,6 +136,7 @@ mod bad_input;
 mod batch;
 mod builder;
 mod call;
+mod checks;
 #[cfg(test)]
 mod delays;
 #[cfg(test)]
@@ -106,11 +145,15 @@ mod fault;
 mod health;
 mod incoming;
 mod inner;
+mod lanes;
 pub mod laps;
 #[cfg(test)]
 mod limits;
 mod message;
 mod names;
+#[cfg(test)]
+mod order;
+mod ordered;
 pub mod plan;
 mod prepare;
 mod queues;

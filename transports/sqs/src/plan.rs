@@ -13,7 +13,7 @@ use crate::{
 };
 use longhaul_core::{
     address::Address,
-    transport::{Topology, TransportError},
+    transport::{Topology, TransportError, TransportErrorKind},
 };
 
 /// The longest retention of SQS, in seconds: 14 days.
@@ -29,6 +29,8 @@ pub enum Purpose {
     Errors,
     /// Messages with delays over 900 s go round in it.
     Delays,
+    /// It stands beside a FIFO queue and takes what that one can't: delayed messages and events. Its endpoint moves them on.
+    Inlet,
 }
 
 /// A queue.
@@ -73,6 +75,8 @@ pub struct Plan {
     pub retired: Vec<Subscription>,
     /// Queues of others to send to.
     pub sends_to: BTreeSet<String>,
+    /// Standard queues that must not be there beside FIFO queues of the same endpoints: messages would stay in them.
+    pub instead_of: BTreeSet<String>,
     /// Topics of its own events.
     pub publishes: BTreeSet<String>,
     /// Where bodies are kept that are too large to travel.
@@ -107,16 +111,42 @@ impl Plan {
         let errors = topology.error_queues.iter().map(|queue| (queue, Purpose::Errors));
         for (address, purpose) in inputs.chain(errors) {
             let name = names.queue(address)?;
+            let is_ordered = names.is_ordered(address);
+            if is_ordered && purpose == Purpose::Errors {
+                return Err(TransportError::new(
+                    TransportErrorKind::Configuration,
+                    format!(
+                        "use `{address}` for what failed: nothing is handled from it in order; take it out of \
+                         SqsBuilder::ordered"
+                    ),
+                ));
+            }
             if !plan.queues.iter().any(|queue| queue.name == name) {
+                let mut attributes = attributes.clone();
+                if is_ordered {
+                    attributes.extend(fifo());
+                }
                 plan.queues.push(Queue {
                     name,
                     purpose,
-                    attributes: attributes.clone(),
+                    attributes,
                 });
             }
         }
+        for address in topology.queues.iter().filter(|address| names.is_ordered(address)) {
+            plan.instead_of.insert(names.plain(address)?);
+            plan.queues.push(Queue {
+                name: names.inlet(address)?,
+                purpose: Purpose::Inlet,
+                attributes: attributes.clone(),
+            });
+        }
         if long_delays && topology.delays {
-            for address in &topology.queues {
+            let unordered = topology
+                .queues
+                .iter()
+                .filter(|address| !names.is_ordered(address));
+            for address in unordered {
                 plan.queues.push(Queue {
                     name: names.delays(address)?,
                     purpose: Purpose::Delays,
@@ -131,9 +161,14 @@ impl Plan {
                 (&topology.retired, &mut plan.retired),
             ] {
                 for one in from {
+                    let queue = match names.is_ordered(&one.queue) {
+                        // A topic can't send to a FIFO queue.
+                        true => names.inlet(&one.queue)?,
+                        false => names.queue(&one.queue)?,
+                    };
                     to.push(Subscription {
                         topic: names.topic(&one.event)?,
-                        queue: names.queue(&one.queue)?,
+                        queue,
                     });
                 }
                 to.sort();
@@ -160,7 +195,9 @@ impl Plan {
         if let Some(names) = &self.names {
             for queue in queues {
                 self.sends_to.insert(names.queue(queue)?);
-                if self.long_delays {
+                if names.is_ordered(queue) {
+                    self.sends_to.insert(names.inlet(queue)?);
+                } else if self.long_delays {
                     self.sends_to.insert(names.delays(queue)?);
                 }
             }
@@ -193,6 +230,18 @@ impl Plan {
     }
 }
 
+/// What makes a queue keep the order of messages: in groups, of which each has its own limit.
+fn fifo() -> [(String, String); 4] {
+    [
+        ("FifoQueue", "true"),
+        // The bodies of two messages may be alike.
+        ("ContentBasedDeduplication", "false"),
+        ("DeduplicationScope", "messageGroup"),
+        ("FifoThroughputLimit", "perMessageGroupId"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for queue in &self.queues {
@@ -200,6 +249,7 @@ impl fmt::Display for Plan {
                 Purpose::Input => "input",
                 Purpose::Errors => "errors",
                 Purpose::Delays => "long delays",
+                Purpose::Inlet => "delayed messages and events, which the endpoint moves on",
             };
             let attributes: Vec<String> = queue
                 .attributes
@@ -250,6 +300,16 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn planned(long_delays: bool) -> Plan {
+        planned_for(Names::new("prod-").unwrap(), long_delays).unwrap()
+    }
+
+    /// In which these endpoints get their messages in order.
+    pub(crate) fn ordered(addresses: &[&str]) -> Result<Plan, TransportError> {
+        let all = addresses.iter().map(|name| address(name)).collect();
+        planned_for(Names::new("prod-")?.ordered(all)?, true)
+    }
+
+    fn planned_for(names: Names, long_delays: bool) -> Result<Plan, TransportError> {
         let wanted = |event: &str| Wanted {
             event: event.to_owned(),
             queue: address("sales"),
@@ -261,7 +321,6 @@ pub(crate) mod tests {
             retired: vec![wanted("old")],
             delays: true,
         };
-        let names = Names::new("prod-").unwrap();
         let timing = Timing::default();
         Plan::new(
             &names,
@@ -271,7 +330,6 @@ pub(crate) mod tests {
             long_delays,
             &topology,
         )
-        .unwrap()
     }
 
     #[test]
@@ -295,5 +353,36 @@ no subscription of the queue prod-sales to the topic prod-old
         assert!(plan.to_string().contains(queue), "{plan}");
         let plan = plan.sending_to([&address("billing")]).unwrap();
         assert!(plan.sends_to.contains("prod-billing-delay.fifo"));
+    }
+
+    #[test]
+    fn when_an_endpoint_keeps_order_its_queue_is_fifo_and_an_inlet_takes_events_and_delayed_messages() {
+        let expected = "\
+queue prod-sales.fifo (input; ContentBasedDeduplication=false, DeduplicationScope=messageGroup, FifoQueue=true, \
+             FifoThroughputLimit=perMessageGroupId, MessageRetentionPeriod=1209600, VisibilityTimeout=30)
+queue prod-error (errors; MessageRetentionPeriod=1209600, VisibilityTimeout=30)
+queue prod-sales_inlet (delayed messages and events, which the endpoint moves on; MessageRetentionPeriod=1209600, \
+             VisibilityTimeout=30)
+topic prod-billing__paid__v1 with the queue prod-sales_inlet subscribed
+policy on the queue prod-sales_inlet: topics of this prefix may send to it
+no subscription of the queue prod-sales_inlet to the topic prod-old
+";
+        let plan = ordered(&["sales", "billing"]).unwrap();
+        assert_eq!(plan.to_string(), expected);
+        assert!(plan.instead_of.contains("prod-sales"));
+        let plan = plan.sending_to([&address("billing"), &address("shop")]).unwrap();
+        let sends_to: Vec<&str> = plan.sends_to.iter().map(String::as_str).collect();
+        let shop = ["prod-shop", "prod-shop-delay.fifo"];
+        assert_eq!(
+            sends_to,
+            [&["prod-billing.fifo", "prod-billing_inlet"], &shop[..]].concat()
+        );
+    }
+
+    #[test]
+    fn when_the_error_queue_is_to_keep_order_that_is_refused() {
+        let error = ordered(&["error"]).unwrap_err();
+        assert_eq!(error.kind(), TransportErrorKind::Configuration);
+        assert!(error.to_string().contains("SqsBuilder::ordered"), "{error}");
     }
 }
