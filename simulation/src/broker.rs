@@ -1,5 +1,8 @@
 //! The simulated broker: queues, who holds what, and the two ways in which brokers forget who holds it.
 
+mod groups;
+mod personality;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,64 +11,13 @@ use longhaul_core::address::Address;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
-use longhaul_core::ordering;
-use longhaul_core::probe::{Mutant, is_mutated};
 use tokio::sync::{Notify, watch};
 
-/// How a broker behaves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Personality {
-    /// Like RabbitMQ: a message belongs to the connection that got it, and comes again when that is gone.
-    #[default]
-    Rabbit,
-    /// Like Amazon SQS: a message is lent for a time, and comes again when that has passed; delays of at most 15 minutes.
-    Sqs,
-    /// Like the FIFO queues of Amazon SQS: of each [group](longhaul_core::ordering::group) one message after the other, in the
-    /// order of sending, and a [copy](longhaul_core::ordering::copy) of what it took within five minutes is dropped. What is
-    /// delayed joins its group when it is due.
-    SqsFifo,
-}
-
-impl Personality {
-    /// Those that a system is simulated on if it is not said.
-    pub const ALL: [Self; 2] = [Self::Rabbit, Self::Sqs];
-    /// All that there are.
-    pub(crate) const EVERY: [Self; 3] = [Self::Rabbit, Self::Sqs, Self::SqsFifo];
-
-    /// What it is called in the text of a schedule.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rabbit => "rabbit",
-            Self::Sqs => "sqs",
-            Self::SqsFifo => "sqs-fifo",
-        }
-    }
-
-    /// Whether messages are lent for a time.
-    const fn has_leases(self) -> bool {
-        matches!(self, Self::Sqs | Self::SqsFifo)
-    }
-
-    /// The longest delay that the broker keeps by itself.
-    pub(crate) const fn longest_delay(self) -> Duration {
-        match self {
-            Self::Rabbit => Duration::from_secs((1 << 28) - 1),
-            Self::Sqs | Self::SqsFifo => Duration::from_secs(900),
-        }
-    }
-
-    pub(crate) const fn max_batch(self) -> usize {
-        match self {
-            Self::Rabbit => 64,
-            Self::Sqs | Self::SqsFifo => 10,
-        }
-    }
-}
+use groups::Standing;
+pub use personality::Personality;
 
 /// For how long a message is lent.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
-/// For how long a FIFO queue drops copies.
-const REMEMBERED: Duration = Duration::from_secs(300);
 /// After so many deliveries that came to nothing, the broker gives a message up.
 pub(crate) const DELIVERIES: u32 = 1000;
 /// Where it puts it.
@@ -102,14 +54,6 @@ pub(crate) struct Held {
     pub(crate) deliveries: u32,
     /// Where groups are kept in order.
     standing: Option<Arc<Standing>>,
-}
-
-/// The place of a message in its group.
-#[derive(Debug)]
-struct Standing {
-    group: String,
-    /// When it joined the group, and which it was then.
-    joined: (Timestamp, u64),
 }
 
 /// A message that somebody has.
@@ -183,9 +127,8 @@ impl Broker {
         };
         let joined = if is_delayed { at } else { now };
         if !queue.has_taken(&envelope, joined, is_delayed) {
-            let group = ordering::group(&envelope).into_owned();
-            let joined = (joined, order);
-            queue.insert((at, order), envelope, Some(Arc::new(Standing { group, joined })));
+            let standing = Standing::of(&envelope, (joined, order));
+            queue.insert((at, order), envelope, Some(Arc::new(standing)));
         }
         true
     }
@@ -431,49 +374,6 @@ impl Queue {
             return Err(Some(place.0));
         }
         Ok((place, first.remove()))
-    }
-
-    /// The same of groups: a message waits for those that joined its group before, wherever they are.
-    fn first_in_order(&mut self, now: Timestamp) -> Result<((Timestamp, u64), Held), Option<Timestamp>> {
-        let mut fronts: BTreeMap<&str, (Timestamp, u64)> = BTreeMap::new();
-        let lent = self.lent.values().map(|lent| &lent.held);
-        for standing in lent
-            .chain(self.waiting.values())
-            .filter_map(|held| held.standing.as_ref())
-        {
-            let front = fronts.entry(&standing.group).or_insert(standing.joined);
-            *front = standing.joined.min(*front);
-        }
-        let is_front = |held: &Held| {
-            let standing = held.standing.as_ref();
-            standing.is_none_or(|standing| fronts.get(standing.group.as_str()) == Some(&standing.joined))
-        };
-        let mut there = self.waiting.range(..=(now, u64::MAX));
-        let Some((place, _)) = there.find(|(_, held)| is_front(held)) else {
-            let later = self.waiting.range((now, u64::MAX)..).next();
-            return Err(later.map(|((at, _), _)| *at));
-        };
-        let place = *place;
-        self.waiting.remove(&place).map(|held| (place, held)).ok_or(None)
-    }
-
-    /// Whether this copy is dropped, since it was taken within five minutes; if not, it is now.
-    fn has_taken(&mut self, envelope: &Envelope, joined: Timestamp, is_delayed: bool) -> bool {
-        let copy = if is_mutated(Mutant::CopiesAlike) {
-            envelope.id.clone()
-        } else {
-            ordering::copy(envelope)
-        };
-        let mut name = copy.as_str().to_owned();
-        if is_delayed {
-            name = format!("{name} {joined}");
-        }
-        self.copies.retain(|_, taken| joined.since(*taken) < REMEMBERED);
-        if self.copies.contains_key(&name) {
-            return true;
-        }
-        self.copies.insert(name, joined);
-        false
     }
 
     fn tags_of(&self, process: usize) -> Vec<u64> {

@@ -59,6 +59,10 @@ pub(crate) async fn run(at: &str, keeping: Keeping, orders: u64) -> Result<Measu
         report: stopwatch.report(side, orders),
         requests: made(&requests) - before,
     };
+    for (name, requests) in ["sales", "billing", "warehouse", "shipping", "client"].iter().zip(&requests) {
+        let [sends, polls, settlements] = [requests.sends(), requests.polls(), requests.settlements()];
+        eprintln!("{name}: sends {sends:?}, polls {polls:?}, settlements {settlements:?}");
+    }
     stop.send(true)?;
     for endpoint in running {
         endpoint.await??;

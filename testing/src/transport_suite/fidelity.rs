@@ -184,7 +184,8 @@ pub async fn when_ids_are_odd_they_come_as_they_were(fixture: &dyn TransportFixt
     assert_eq!(bench.next_ids(&mut receiver, ids.len()).await, ids);
 }
 
-/// "Send it again under the same id": the transport itself removes no duplicates (G2, G3).
+/// "Send it again under the same id": the transport itself removes no duplicates (G2, G3). Where the broker does, another copy
+/// on purpose is none.
 pub async fn when_one_id_is_sent_twice_it_comes_twice(fixture: &dyn TransportFixture) {
     let bench = Bench::new(fixture).await;
     let queue = bench.queue("sales").await;

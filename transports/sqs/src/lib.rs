@@ -169,7 +169,7 @@ mod topics;
 mod waiting;
 
 pub use builder::SqsBuilder;
-pub use call::Requests;
+pub use call::{Filled, Requests};
 #[cfg(feature = "s3")]
 pub use s3::S3Bodies;
 pub use sqs::Sqs;

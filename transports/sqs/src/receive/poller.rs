@@ -144,7 +144,9 @@ impl Poller {
         };
         let limit = timing.wait + timing.poll_slack;
         let answer = self.inner.caller.within(limit, request.send()).await?;
-        Ok(answer.messages.unwrap_or_default())
+        let messages = answer.messages.unwrap_or_default();
+        self.inner.caller.requests.note_poll(messages.len());
+        Ok(messages)
     }
 
     async fn hand_out(&self, messages: Vec<Message>, permits: Vec<OwnedSemaphorePermit>) {

@@ -149,6 +149,7 @@ impl Place {
         batch: &[&Outgoing<'_>],
         open: &[usize],
     ) -> Result<(Answer, Accepted), Fault> {
+        inner.caller.requests.note_send(open.len());
         match self {
             Self::Queue { name, url, kind } => {
                 let answer = to_queue(inner, url, *kind, batch, open).await;

@@ -146,6 +146,18 @@ impl TransportFixture for Fixture {
         raw::delete(&self.queue(queue).await).await;
         true
     }
+
+    /// Where the emulator keeps its messages, the environment says how it is killed and started again.
+    async fn restart(&self) -> bool {
+        let Ok(command) = std::env::var("LONGHAUL_SQS_RESTART") else {
+            return false;
+        };
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let mut restart = std::process::Command::new("bash");
+        let ended = restart.args(["-c", &command]).current_dir(root).status();
+        assert!(ended.unwrap().success(), "{command}");
+        true
+    }
 }
 
 #[async_trait]
