@@ -17,6 +17,9 @@ use report::{Report, Side};
 /// Measures Longhaul against a raw client on the same broker.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Run although this was built without optimization: requests are counted rightly, times mean nothing.
+    #[arg(long)]
+    unoptimized: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -76,10 +79,6 @@ enum Command {
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
-    anyhow::ensure!(
-        !cfg!(debug_assertions),
-        "measure anything: this is not optimized; build it with --release, or use scripts/bench.sh"
-    );
     tracing_subscriber::fmt()
         .with_env_filter("error,lapin=off")
         .init();
@@ -87,8 +86,14 @@ fn main() -> Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let arguments = Arguments::parse();
+    let is_side = matches!(arguments.command, Command::Side { .. } | Command::SqsSide { .. });
+    anyhow::ensure!(
+        !cfg!(debug_assertions) || arguments.unoptimized || is_side,
+        "failed to measure: this was built without optimization; use scripts/bench.sh, or build it with --release"
+    );
     runtime.block_on(async {
-        match Arguments::parse().command {
+        match arguments.command {
             Command::Rabbitmq {
                 orders,
                 latency_seconds,

@@ -21,3 +21,10 @@ fn when_what_failed_is_replayed_again_and_again_every_replay_arrives() {
 fn when_a_schedule_names_the_broker_it_runs_on_it() {
     systems::orders(2).replay("sqs-fifo seed:1 send#0=unknown:1 arrival#1=twice:7");
 }
+
+/// A message was set aside, and a crash kept that from being written down: it comes again, and waits behind another one. When all
+/// are replayed, the copy that was set aside first is a duplicate of the one that waits.
+#[test]
+fn when_a_crash_forgets_that_a_message_was_set_aside_its_replay_is_a_duplicate_of_the_one_that_waits() {
+    systems::outages(6).replay("sqs-fifo requests:1,2,3 TakeTurn/Before#1=crash:1");
+}

@@ -32,7 +32,10 @@ impl Standing {
 
 impl Queue {
     /// The same of groups: a message waits for those that joined its group before, wherever they are.
-    pub(super) fn first_in_order(&mut self, now: Timestamp) -> Result<((Timestamp, u64), Held), Option<Timestamp>> {
+    pub(super) fn first_in_order(
+        &mut self,
+        now: Timestamp,
+    ) -> Result<((Timestamp, u64), Held), Option<Timestamp>> {
         let mut fronts: BTreeMap<&str, (Timestamp, u64)> = BTreeMap::new();
         let lent = self.lent.values().map(|lent| &lent.held);
         for standing in lent
@@ -102,9 +105,16 @@ mod tests {
     }
 
     fn message(id: &str, generation: &str) -> Arc<Envelope> {
-        let pairs = [(headers::ORDERING_KEY, &id[..1]), (headers::GENERATION, generation)];
+        let pairs = [
+            (headers::ORDERING_KEY, &id[..1]),
+            (headers::GENERATION, generation),
+        ];
         let headers: Headers = pairs.into_iter().collect();
-        Arc::new(Envelope::new(MessageId::new(id).expect("an id"), headers, "{}".into()))
+        Arc::new(Envelope::new(
+            MessageId::new(id).expect("an id"),
+            headers,
+            "{}".into(),
+        ))
     }
 
     fn broker(sent: &[(&str, u64, u64)]) -> Broker {
@@ -127,7 +137,11 @@ mod tests {
         let mut broker = broker(&[("a1", 0, 50), ("a2", 0, 0), ("b1", 0, 0), ("b2", 0, 0)]);
         let (id, tag) = lend(&mut broker, 1).expect("b1 is there");
         assert_eq!(id, "b1");
-        assert_eq!(lend(&mut broker, 1), Err(Some(at(50))), "a1 is late, and b1 is lent");
+        assert_eq!(
+            lend(&mut broker, 1),
+            Err(Some(at(50))),
+            "a1 is late, and b1 is lent"
+        );
         broker.settle(&queue(), tag, Some(at(9)));
         assert_eq!(lend(&mut broker, 8), Err(Some(at(9))));
         assert_eq!(lend(&mut broker, 9).map(|(id, _)| id), Ok("b1".to_owned()));

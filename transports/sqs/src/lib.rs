@@ -103,26 +103,31 @@
 //! is unwrapped if what is in it is ours or names its type so. Anything else is handed out as it is: the endpoint can't
 //! read it and moves it to the error queue unchanged.
 //!
-//! # Where the emulator differs
+//! # Where the emulators differ
 //!
-//! The tests run on MiniStack 1.5.33, and pass on fauxqs 2.4.1 as well. Seen on the former, against AWS's documentation:
+//! The tests run on two emulators: MiniStack 1.5.33 and fauxqs 2.4.1. What was seen of them, where it is not what AWS documents:
 //!
-//! | MiniStack | AWS |
-//! |---|---|
-//! | delays over 900 s, invisibility over 12 h, more than 10 attributes, empty attributes are taken | are refused |
-//! | attributes don't count towards 1 MiB | do |
-//! | dots and more than 80 characters in the name of a queue are taken | are refused |
-//! | queue policies are not applied: a topic sends to a queue that doesn't let it | the event is lost to that queue |
-//! | to subscribe again with other attributes is taken | is refused |
-//! | a queue can be made again at once after it was deleted | after 60 s |
-//! | a receipt that has lapsed is refused when deleting | may be taken, without effect |
-//! | no single entry of a batch ever fails to be sent | it may |
-//! | polls wait for as long as they ask | at most 20 s, or are refused |
-//! | credentials, rights and signatures are not looked at | they are, and each request may be denied |
-//! | the visibility of a message that is visible again can be changed | is refused |
-//! | nothing is throttled, and nothing delivered twice | anything may be |
-//! | messages come in the order of sending | in any order |
-//! | a topic and its subscriptions change at once | in the end |
+//! | | MiniStack | fauxqs | AWS |
+//! |---|---|---|---|
+//! | delays over 900 s | taken | taken | refused |
+//! | invisibility over 12 h | taken | refused | refused |
+//! | more than 10 attributes, empty ones | taken | taken | refused |
+//! | attributes count towards 1 MiB | no | yes | yes |
+//! | dots and more than 80 characters in the name of a queue | taken | taken | refused |
+//! | a space in the name of a group | taken | taken | refused |
+//! | characters above U+FFFF in a body | taken | refused | taken |
+//! | polls that are to wait for over 20 s | wait for so long | refused | refused |
+//! | a queue is made again at once after it was deleted | can be | can be | after 60 s |
+//! | the visibility of a message that is visible again | can be changed | can be changed | is refused |
+//! | several messages of a FIFO group in one poll | yes | one at a time | yes |
+//! | one deduplication id in two groups of a high-throughput queue | two messages | one | two |
+//! | single entries of a batch that fail to be sent | never | never | they may |
+//! | queue policies, credentials, rights, signatures | not looked at | not looked at | each request may be denied; a topic sends only where it is let |
+//! | to subscribe again with other attributes | taken | not tried | refused |
+//! | throttling, messages delivered twice | never | never | any may be |
+//! | order of a standard queue | that of sending | that of sending | any |
+//! | a topic and its subscriptions change | at once | at once | in the end |
+//! | what was sent when it is killed | gone | kept, if started so | kept |
 //!
 //! What it does not refuse is refused here before anything is sent. What it can't do is tested with a double for HTTP:
 //! failing and forgotten entries, throttling, duplicates, stale receipts, credentials that run out, polls that hang. Laps
