@@ -312,8 +312,9 @@ async fn when_a_copy_is_sent_again_within_five_minutes_it_is_dropped_and_a_retry
         copy
     };
     let original = keyed("a", "a-1");
-    send(&sqs, &[original.clone()]).await;
-    send(&sqs, &[original.clone()]).await;
+    let original = [original];
+    send(&sqs, &original).await;
+    send(&sqs, &original).await;
     assert_eq!(
         model.length("sales.fifo"),
         1,
@@ -328,7 +329,7 @@ async fn when_a_copy_is_sent_again_within_five_minutes_it_is_dropped_and_a_retry
     send(&sqs, &others).await;
     assert_eq!(model.length("sales.fifo"), 5);
     tokio::time::advance(Duration::from_secs(301)).await;
-    send(&sqs, &[original]).await;
+    send(&sqs, &original).await;
     assert_eq!(model.length("sales.fifo"), 6);
 }
 

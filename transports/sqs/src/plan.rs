@@ -100,60 +100,7 @@ impl Plan {
             region: region.to_owned(),
             ..Self::default()
         };
-        let attributes = BTreeMap::from([
-            ("MessageRetentionPeriod".to_owned(), RETENTION_SECONDS.to_string()),
-            (
-                "VisibilityTimeout".to_owned(),
-                seconds_up(timing.lease).to_string(),
-            ),
-        ]);
-        let inputs = topology.queues.iter().map(|queue| (queue, Purpose::Input));
-        let errors = topology.error_queues.iter().map(|queue| (queue, Purpose::Errors));
-        for (address, purpose) in inputs.chain(errors) {
-            let name = names.queue(address)?;
-            let is_ordered = names.is_ordered(address);
-            if is_ordered && purpose == Purpose::Errors {
-                return Err(TransportError::new(
-                    TransportErrorKind::Configuration,
-                    format!(
-                        "use `{address}` for what failed: nothing is handled from it in order; take it out of \
-                         SqsBuilder::ordered"
-                    ),
-                ));
-            }
-            if !plan.queues.iter().any(|queue| queue.name == name) {
-                let mut attributes = attributes.clone();
-                if is_ordered {
-                    attributes.extend(fifo());
-                }
-                plan.queues.push(Queue {
-                    name,
-                    purpose,
-                    attributes,
-                });
-            }
-        }
-        for address in topology.queues.iter().filter(|address| names.is_ordered(address)) {
-            plan.instead_of.insert(names.plain(address)?);
-            plan.queues.push(Queue {
-                name: names.inlet(address)?,
-                purpose: Purpose::Inlet,
-                attributes: attributes.clone(),
-            });
-        }
-        if long_delays && topology.delays {
-            let unordered = topology
-                .queues
-                .iter()
-                .filter(|address| !names.is_ordered(address));
-            for address in unordered {
-                plan.queues.push(Queue {
-                    name: names.delays(address)?,
-                    purpose: Purpose::Delays,
-                    attributes: waiting::attributes(timing),
-                });
-            }
-        }
+        plan.add_queues(names, timing, long_delays, topology)?;
         plan.long_delays = long_delays;
         if *events == Events::Topics {
             for (from, to) in [
@@ -181,6 +128,64 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    fn add_queues(
+        &mut self,
+        names: &Names,
+        timing: &Timing,
+        long_delays: bool,
+        topology: &Topology,
+    ) -> Result<(), TransportError> {
+        let attributes = BTreeMap::from([
+            ("MessageRetentionPeriod".to_owned(), RETENTION_SECONDS.to_string()),
+            (
+                "VisibilityTimeout".to_owned(),
+                seconds_up(timing.lease).to_string(),
+            ),
+        ]);
+        let queues = &mut self.queues;
+        let mut add = |name: String, purpose, attributes| {
+            if !queues.iter().any(|queue| queue.name == name) {
+                queues.push(Queue {
+                    name,
+                    purpose,
+                    attributes,
+                });
+            }
+        };
+        for address in &topology.queues {
+            let mut own = attributes.clone();
+            if names.is_ordered(address) {
+                own.extend(fifo());
+            }
+            add(names.queue(address)?, Purpose::Input, own);
+        }
+        for address in &topology.error_queues {
+            if names.is_ordered(address) {
+                return Err(TransportError::new(
+                    TransportErrorKind::Configuration,
+                    format!(
+                        "use `{address}` for what failed: nothing is handled from it in order; take it out of \
+                         SqsBuilder::ordered"
+                    ),
+                ));
+            }
+            add(names.queue(address)?, Purpose::Errors, attributes.clone());
+        }
+        for address in &topology.queues {
+            if names.is_ordered(address) {
+                add(names.inlet(address)?, Purpose::Inlet, attributes.clone());
+                self.instead_of.insert(names.plain(address)?);
+            } else if long_delays && topology.delays {
+                add(
+                    names.delays(address)?,
+                    Purpose::Delays,
+                    waiting::attributes(timing),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Adds the queues that the endpoint sends commands and replies to, for the [policy](Plan::policy).
@@ -300,16 +305,16 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn planned(long_delays: bool) -> Plan {
-        planned_for(Names::new("prod-").unwrap(), long_delays).unwrap()
+        planned_for(&Names::new("prod-").unwrap(), long_delays).unwrap()
     }
 
     /// In which these endpoints get their messages in order.
     pub(crate) fn ordered(addresses: &[&str]) -> Result<Plan, TransportError> {
         let all = addresses.iter().map(|name| address(name)).collect();
-        planned_for(Names::new("prod-")?.ordered(all)?, true)
+        planned_for(&Names::new("prod-")?.ordered(all)?, true)
     }
 
-    fn planned_for(names: Names, long_delays: bool) -> Result<Plan, TransportError> {
+    fn planned_for(names: &Names, long_delays: bool) -> Result<Plan, TransportError> {
         let wanted = |event: &str| Wanted {
             event: event.to_owned(),
             queue: address("sales"),
@@ -323,7 +328,7 @@ pub(crate) mod tests {
         };
         let timing = Timing::default();
         Plan::new(
-            &names,
+            names,
             "eu-west-1",
             &timing,
             &Events::Topics,
