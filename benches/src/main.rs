@@ -101,7 +101,7 @@ fn main() -> Result<()> {
             } => rabbitmq(orders, latency_seconds, runs).await,
             Command::Embedded { orders } => embedded::run(orders).await,
             Command::Sqs { orders, runs } => sqs::run(orders, runs).await,
-            Command::SqsSide { side, orders } => sqs::run_side(side, orders).await,
+            Command::SqsSide { side, orders } => Box::pin(sqs::run_side(side, orders)).await,
             Command::Side { side, orders, rate } => {
                 let report = side_report(side, orders, rate).await?;
                 println!("{}", serde_json::to_string(&report)?);
