@@ -2,8 +2,7 @@
 # A private emulator of SQS and SNS for tests: on loopback, on a port of its own, with every file in one folder.
 #
 # It is MiniStack, a Python program, in an environment of its own: nothing is installed on the machine. What it keeps is
-# gone when it ends. A second opinion is fauxqs, a program for Node; it could keep its messages even when it is killed, but loses
-# those that are released then, so that it keeps nothing here either.
+# gone when it ends. A second opinion is fauxqs, a program for Node, which can keep its messages even when it is killed.
 
 set -euo pipefail
 
@@ -17,6 +16,8 @@ usage: LONGHAUL_EMULATORS=FOLDER scripts/sqs.sh COMMAND [NAME]
               that are none
   pid NAME    print its process id
   stop NAME   end it and wait until it is gone
+  restart NAME
+              kill it, and start it again at the same address, on what it has kept
   stop-all    stop every emulator of the folder
 
 NAME is letters, digits and '-'. LONGHAUL_EMULATORS is the folder that holds all state of all emulators in it.
@@ -24,6 +25,8 @@ NAME is letters, digits and '-'. LONGHAUL_EMULATORS is the folder that holds all
 Environment:
   LONGHAUL_EMULATOR
                   for `start`: ministack (if unset), or fauxqs, which needs npm
+  LONGHAUL_EMULATOR_KEEPS
+                  for `start`: if set, it writes down what it is given, and has it again after `restart`; fauxqs only
   LONGHAUL_TOOLS  where the emulator is installed; `tools` in CARGO_TARGET_DIR, or in `target`, if unset
   LONGHAUL_EMULATOR_CLOCK=SPEC
                   for `start`: run on a fake clock (Debian packages faketime and libfaketime), '+0x60' for sixty times the
@@ -37,7 +40,7 @@ readonly fauxqs_version=2.4.1 node_version=22.23.3
 # Below 32768, where the kernel starts to hand out ports to clients.
 readonly first_port=20000 last_port=32000
 readonly boot_seconds=30 stop_seconds=10
-kind=${LONGHAUL_EMULATOR:-ministack} health=/_localstack/health
+kind=${LONGHAUL_EMULATOR:-ministack} keeps=false health=/_localstack/health
 
 fail() {
     printf 'sqs.sh: %s\n' "$*" >&2
@@ -150,8 +153,8 @@ command_line() { # PORT
             STATE_DIR="$home/state" S3_DATA_DIR="$home/s3" setsid "$place/bin/ministack")
         ;;
     fauxqs)
-        line=(FAUXQS_PORT="$1" FAUXQS_HOST=localhost FAUXQS_PERSISTENCE=false FAUXQS_LOGGER=false setsid "$place/node_modules/.bin/node" --import "$place/loopback.mjs"
-            "$place/node_modules/fauxqs/dist/server.js")
+        line=(FAUXQS_PORT="$1" FAUXQS_HOST=localhost FAUXQS_LOGGER=false FAUXQS_PERSISTENCE="$keeps" FAUXQS_DATA_DIR="$home/kept"
+            setsid "$place/node_modules/.bin/node" --import "$place/loopback.mjs" "$place/node_modules/fauxqs/dist/server.js")
         ;;
     esac
 }
@@ -166,40 +169,71 @@ fake_clock() {
     done
 }
 
-start() {
-    if live_pid "$home/emulator.pid" >/dev/null; then
-        url
-        return
-    fi
+# Installs the program where it is missing.
+provide() {
     case $kind in
-    ministack) ensure_installed ;;
+    ministack)
+        [[ $keeps == false ]] || fail "ministack keeps nothing: use LONGHAUL_EMULATOR=fauxqs"
+        ensure_installed
+        ;;
     fauxqs)
         ensure_fauxqs
         health=/health
         ;;
     *) fail "unknown emulator: $kind (see --help)" ;;
     esac
-    mkdir -p "$home/state" "$home/s3" "$home/tmp"
-    local port deadline clock line
+}
+
+# Starts it at a port and waits until it answers. It fails where it ends before, since somebody else has the port.
+start_at() { # PORT
+    local deadline line
+    command_line "$1"
+    env -i PATH="$PATH" HOME="$home" LANG=C.UTF-8 TMPDIR="$home/tmp" "${clock[@]}" "${line[@]}" \
+        >"$home/log" 2>&1 </dev/null &
+    record_process "$home/emulator.pid" $! || return 1
+    deadline=$((SECONDS + boot_seconds))
+    while live_pid "$home/emulator.pid" >/dev/null && ((SECONDS < deadline)); do
+        if answers "$1" && live_pid "$home/emulator.pid" >/dev/null; then
+            printf '%s\n' "$1" >"$home/port"
+            printf '%s %s\n' "$kind" "$keeps" >"$home/kind"
+            return
+        fi
+        sleep 0.1
+    done
+    stop
+    return 1
+}
+
+start() {
+    if live_pid "$home/emulator.pid" >/dev/null; then
+        url
+        return
+    fi
+    [[ -z ${LONGHAUL_EMULATOR_KEEPS:-} ]] || keeps=true
+    provide
+    mkdir -p "$home/state" "$home/s3" "$home/tmp" "$home/kept"
+    local clock
     fake_clock
     for _ in {1..5}; do
-        port=$(pick_port)
-        command_line "$port"
-        env -i PATH="$PATH" HOME="$home" LANG=C.UTF-8 TMPDIR="$home/tmp" "${clock[@]}" "${line[@]}" \
-            >"$home/log" 2>&1 </dev/null &
-        record_process "$home/emulator.pid" $! || continue
-        deadline=$((SECONDS + boot_seconds))
-        while live_pid "$home/emulator.pid" >/dev/null && ((SECONDS < deadline)); do
-            if answers "$port" && live_pid "$home/emulator.pid" >/dev/null; then
-                printf '%s\n' "$port" >"$home/port"
-                url
-                return
-            fi
-            sleep 0.1
-        done
-        stop
+        if start_at "$(pick_port)"; then
+            url
+            return
+        fi
     done
     fail "the emulator does not start: see $home/log"
+}
+
+restart() {
+    local pid port clock
+    port=$(cat "$home/port" 2>/dev/null) || fail "there is no emulator $name in $root"
+    read -r kind keeps <"$home/kind"
+    provide
+    fake_clock
+    if pid=$(live_pid "$home/emulator.pid"); then
+        kill -KILL "$pid"
+        while live_pid "$home/emulator.pid" >/dev/null; do sleep 0.1; done
+    fi
+    start_at "$port" || fail "the emulator does not start again: see $home/log"
 }
 
 url() {
@@ -254,5 +288,6 @@ url) url ;;
 env) environment ;;
 pid) live_pid "$home/emulator.pid" || fail "the emulator $name is not up" ;;
 stop) stop ;;
+restart) restart ;;
 *) fail "unknown command: $command (see --help)" ;;
 esac

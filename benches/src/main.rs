@@ -1,6 +1,7 @@
 //! Benchmarks: the three-step order saga beside a hand-written loop on the same broker, in one run.
 //!
-//! Each side runs in a process of its own, so that its memory can be told apart. Run with `--release`.
+//! Each side runs in a process of its own, so that its memory can be told apart. `scripts/bench.sh` builds it as it counts, and
+//! gives it a broker of its own.
 
 mod embedded;
 mod endpoints;
@@ -16,6 +17,9 @@ use report::{Report, Side};
 /// Measures Longhaul against a raw client on the same broker.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Run although this was built without optimization: requests are counted rightly, times mean nothing.
+    #[arg(long)]
+    unoptimized: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -82,8 +86,14 @@ fn main() -> Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let arguments = Arguments::parse();
+    let is_side = matches!(arguments.command, Command::Side { .. } | Command::SqsSide { .. });
+    anyhow::ensure!(
+        !cfg!(debug_assertions) || arguments.unoptimized || is_side,
+        "failed to measure: this was built without optimization; use scripts/bench.sh, or build it with --release"
+    );
     runtime.block_on(async {
-        match Arguments::parse().command {
+        match arguments.command {
             Command::Rabbitmq {
                 orders,
                 latency_seconds,
@@ -91,7 +101,7 @@ fn main() -> Result<()> {
             } => rabbitmq(orders, latency_seconds, runs).await,
             Command::Embedded { orders } => embedded::run(orders).await,
             Command::Sqs { orders, runs } => sqs::run(orders, runs).await,
-            Command::SqsSide { side, orders } => sqs::run_side(side, orders).await,
+            Command::SqsSide { side, orders } => Box::pin(sqs::run_side(side, orders)).await,
             Command::Side { side, orders, rate } => {
                 let report = side_report(side, orders, rate).await?;
                 println!("{}", serde_json::to_string(&report)?);

@@ -32,9 +32,12 @@ pub const ORIGINATING_ENDPOINT: &str = "longhaul.originating-endpoint";
 pub const ORIGINATOR_PREFIX: &str = "longhaul.originator.";
 /// Headers with this prefix name the part of the receiver that is meant.
 pub const TARGET_PREFIX: &str = "longhaul.target.";
+/// How the names of those parts end that say which life of the others is meant.
+pub const PART_LIFE: &str = "incarnation";
 /// Which deliberate copy of a message this is: must match the inbox.
 pub const GENERATION: &str = "longhaul.generation";
-/// Set by a replay from the error queue; the attempts start anew.
+/// Set by a replay from the error queue; the attempts start anew. Its value says which failure is replayed, so that a broker
+/// that drops copies takes the replay of another failure for another message.
 pub const REPLAY: &str = "longhaul.replay";
 /// Attempts made so far, for endpoints without a store.
 pub const ATTEMPTS: &str = "longhaul.attempts";

@@ -28,6 +28,7 @@ pub mod headers;
 pub mod ids;
 pub mod limits;
 pub mod message;
+pub mod ordering;
 pub mod outbound;
 pub mod outside;
 pub mod pipeline;

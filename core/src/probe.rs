@@ -153,11 +153,13 @@ pub enum Mutant {
     BreakerStuck,
     /// A timeout is put off as was meant for its old time, though it was moved since.
     MoveOverridden,
+    /// A retry, a replay and an alarm that was moved are the same copy as the message (of a transport).
+    CopiesAlike,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AckBeforeCommit,
         Self::CommitNotSynced,
         Self::MarkBeforeConfirm,
@@ -179,6 +181,7 @@ impl Mutant {
         Self::NextForgotten,
         Self::BreakerStuck,
         Self::MoveOverridden,
+        Self::CopiesAlike,
     ];
 }
 

@@ -50,8 +50,9 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     ///
     /// `Ok` means that the broker has that very message durably (as durable as the transport is), or that an event has
     /// no subscribers. An error of kind [`TransportErrorKind::Unknown`] may or may not have been taken: send it again
-    /// under the same id. Entries for one queue without a due time arrive in the order given, failures aside. A due
-    /// time is never early. Dropping the future gives up the answers, not necessarily the sends.
+    /// under the same id. A broker may take two [copies](crate::ordering::copy) that are alike for one. Entries for one
+    /// queue without a due time arrive in the order given, failures aside. A due time is never early. Dropping the future
+    /// gives up the answers, not necessarily the sends.
     async fn dispatch(&self, batch: &[Dispatch]) -> Vec<Result<Accepted, TransportError>>;
 
     /// Whether the broker can be reached, and may be published to.

@@ -82,7 +82,3 @@ for pid in "${pids[@]}"; do
     wait "$pid" || { echo "a program ended with $? when asked to stop" >&2; exit 1; }
 done
 pids=()
-
-# Real orders, one saga each, as the truth computed without sagas has it.
-cargo build --quiet ${CI:+--locked} --features sqs --example marketplace
-"$programs/marketplace" --broker sqs --orders examples/marketplace/sample.jsonl

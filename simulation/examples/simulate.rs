@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use longhaul_simulation::{Explored, FaultKind, Faults, Summary, run_in_parallel, systems};
+use longhaul_simulation::{Explored, FaultKind, Faults, Simulation, Summary, run_in_parallel, systems};
 use serde_json::json;
 
 /// A third of a schedule is spent in the allocator.
@@ -32,6 +32,9 @@ struct Options {
     /// Instead, run one message with two outputs through every pair of faults
     #[arg(long, conflicts_with_all = ["schedules", "minutes", "seed", "json"])]
     pairs: bool,
+    /// On a broker like the FIFO queues of Amazon SQS, whatever the seed says
+    #[arg(long, conflicts_with = "pairs")]
+    fifo: bool,
     /// The seed to begin with
     #[arg(long, default_value_t = 0, conflicts_with = "seed")]
     from: u64,
@@ -46,7 +49,7 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let result = match options.seed {
-        Some(seed) => Ok(run_one(seed)),
+        Some(seed) => Ok(run_one(options.system(seed), seed)),
         None if options.pairs => Ok(run_pairs()),
         None => run_many(&options),
     };
@@ -60,8 +63,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_one(seed: u64) -> bool {
-    let (name, system) = systems::of_seed(seed);
+impl Options {
+    fn system(&self, seed: u64) -> (String, Simulation) {
+        match self.fifo {
+            true => systems::of_seed_in_order(seed),
+            false => systems::of_seed(seed),
+        }
+    }
+}
+
+fn run_one((name, system): (String, Simulation), seed: u64) -> bool {
     match system.run_seed(seed) {
         Ok(summary) => {
             let (messages, faults) = (summary.messages, summary.faults);
@@ -138,7 +149,7 @@ fn run_many(options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
         limit.is_none_or(|limit| passed < limit)
     };
     let seeds = options.from..options.from.saturating_add(count);
-    let result = run_in_parallel(seeds, threads, systems::of_seed, tell);
+    let result = run_in_parallel(seeds, threads, |seed| options.system(seed), tell);
     let total = progress
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,8 @@
 //! The simulated broker: queues, who holds what, and the two ways in which brokers forget who holds it.
 
+mod groups;
+mod personality;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,34 +13,8 @@ use longhaul_core::envelope::Envelope;
 use longhaul_core::headers;
 use tokio::sync::{Notify, watch};
 
-/// How a broker behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Personality {
-    /// Like RabbitMQ: a message belongs to the connection that got it, and comes again when that is gone.
-    Rabbit,
-    /// Like Amazon SQS: a message is lent for a time, and comes again when that has passed; delays of at most 15 minutes.
-    Sqs,
-}
-
-impl Personality {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Rabbit, Self::Sqs];
-
-    /// The longest delay that the broker keeps by itself.
-    pub(crate) const fn longest_delay(self) -> Duration {
-        match self {
-            Self::Rabbit => Duration::from_secs((1 << 28) - 1),
-            Self::Sqs => Duration::from_secs(900),
-        }
-    }
-
-    pub(crate) const fn max_batch(self) -> usize {
-        match self {
-            Self::Rabbit => 64,
-            Self::Sqs => 10,
-        }
-    }
-}
+use groups::Standing;
+pub use personality::Personality;
 
 /// For how long a message is lent.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -65,6 +42,8 @@ pub(crate) struct Queue {
     waiting: BTreeMap<(Timestamp, u64), Held>,
     lent: BTreeMap<u64, Lent>,
     pub(crate) changed: Arc<Notify>,
+    /// Where copies are dropped: when each was taken last.
+    copies: BTreeMap<String, Timestamp>,
 }
 
 /// A message in a queue.
@@ -73,6 +52,8 @@ pub(crate) struct Held {
     pub(crate) envelope: Arc<Envelope>,
     /// How often it was delivered.
     pub(crate) deliveries: u32,
+    /// Where groups are kept in order.
+    standing: Option<Arc<Standing>>,
 }
 
 /// A message that somebody has.
@@ -123,12 +104,32 @@ impl Broker {
         let Some(queue) = self.queues.get_mut(queue) else {
             return false;
         };
-        let held = Held {
-            envelope,
-            deliveries: 0,
+        queue.insert((at, order), envelope, None);
+        true
+    }
+
+    /// The same for a message that is sent now, and is there from `at` on: because it is due then, or because it is late.
+    pub(crate) fn take(
+        &mut self,
+        name: &Address,
+        envelope: Arc<Envelope>,
+        now: Timestamp,
+        at: Timestamp,
+        is_delayed: bool,
+    ) -> bool {
+        if self.personality != Personality::SqsFifo || name.as_str() == ERROR_QUEUE {
+            return self.put(name, envelope, at);
+        }
+        self.next += 1;
+        let order = self.next;
+        let Some(queue) = self.queues.get_mut(name) else {
+            return false;
         };
-        queue.waiting.insert((at, order), held);
-        queue.changed.notify_waiters();
+        let joined = if is_delayed { at } else { now };
+        if !queue.has_taken(&envelope, joined, is_delayed) {
+            let standing = Standing::of(&envelope, (joined, order));
+            queue.insert((at, order), envelope, Some(Arc::new(standing)));
+        }
         true
     }
 
@@ -141,14 +142,13 @@ impl Broker {
     ) -> Result<Loan, Option<Timestamp>> {
         self.next += 1;
         let tag = self.next;
-        let leases = self.personality == Personality::Sqs;
+        let leases = self.personality.has_leases();
         let queue = self.queues.get_mut(name).ok_or(None)?;
-        let first = queue.waiting.first_entry().ok_or(None)?;
-        let (at, order) = *first.key();
-        if at > now {
-            return Err(Some(at));
-        }
-        let held = first.remove();
+        let first = match self.personality {
+            Personality::Rabbit | Personality::Sqs => queue.first(now)?,
+            Personality::SqsFifo => queue.first_in_order(now)?,
+        };
+        let (order, held) = (first.0.1, first.1);
         let (lost, watched) = watch::channel(false);
         let lent = Lent {
             held: held.clone(),
@@ -204,7 +204,7 @@ impl Broker {
                     queue.give_back(lent, now);
                 }
             }
-            Personality::Sqs => {
+            Personality::Sqs | Personality::SqsFifo => {
                 if let Some(lent) = queue.lent.get_mut(&tag) {
                     lent.is_given_up = true;
                 }
@@ -227,7 +227,7 @@ impl Broker {
                         }
                     }
                 }
-                Personality::Sqs => {
+                Personality::Sqs | Personality::SqsFifo => {
                     let of_process = queue.lent.values_mut().filter(|lent| lent.to.process == process);
                     of_process.for_each(|lent| lent.is_given_up = true);
                 }
@@ -356,6 +356,26 @@ impl Broker {
 }
 
 impl Queue {
+    fn insert(&mut self, place: (Timestamp, u64), envelope: Arc<Envelope>, standing: Option<Arc<Standing>>) {
+        let held = Held {
+            envelope,
+            deliveries: 0,
+            standing,
+        };
+        self.waiting.insert(place, held);
+        self.changed.notify_waiters();
+    }
+
+    /// Takes the first message that is there, or says when the next one is.
+    fn first(&mut self, now: Timestamp) -> Result<((Timestamp, u64), Held), Option<Timestamp>> {
+        let first = self.waiting.first_entry().ok_or(None)?;
+        let place = *first.key();
+        if place.0 > now {
+            return Err(Some(place.0));
+        }
+        Ok((place, first.remove()))
+    }
+
     fn tags_of(&self, process: usize) -> Vec<u64> {
         let lent = self.lent.iter().filter(|(_, lent)| lent.to.process == process);
         lent.map(|(tag, _)| *tag).collect()

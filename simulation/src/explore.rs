@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::broker::Personality;
 use crate::faults::{FaultKind, Faults};
 use crate::machine::Run;
 use crate::plan::{Fault, Place, Schedule, Site};
@@ -32,12 +31,9 @@ impl Simulation {
     /// The first schedule that breaks something.
     pub fn explore(&self, depth: u8, mut tell: impl FnMut(&Explored)) -> Result<Explored, Box<Failure>> {
         let mut explored = Explored::default();
-        for leases in self
-            .personalities()
-            .map(|personality| personality == Personality::Sqs)
-        {
+        for personality in self.personalities() {
             let nothing = Schedule {
-                leases,
+                personality,
                 ..Schedule::default()
             };
             let quiet = self.try_schedule(&nothing)?;

@@ -315,7 +315,7 @@ impl<'a> Machine<'a> {
         let schedule = Schedule {
             faults: state.chooser.taken().to_vec(),
             requests,
-            leases: personality == Personality::Sqs,
+            personality,
             seed: self.setup.seed,
         };
         let delivered = trace

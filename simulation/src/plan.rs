@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use longhaul_core::probe::{CrashPoint, Moment};
 
-use crate::broker::LEASE;
+use crate::broker::{LEASE, Personality};
 use crate::faults::{FaultKind, Faults};
 use crate::random::Random;
 pub use text::InvalidSchedule;
@@ -152,8 +152,8 @@ pub struct Schedule {
     pub(crate) faults: Vec<(Place, Fault)>,
     /// The numbers of the requests that were made; `None` for all.
     pub(crate) requests: Option<Vec<usize>>,
-    /// Whether the broker is one with leases.
-    pub(crate) leases: bool,
+    /// What the broker is like.
+    pub(crate) personality: Personality,
     /// Where the endpoints' own randomness comes from: ids and jitter.
     pub(crate) seed: u64,
 }

@@ -321,11 +321,7 @@ impl Simulation {
     }
 
     pub(crate) fn run_schedule(&self, schedule: &Schedule) -> Run {
-        let personality = if schedule.leases {
-            Personality::Sqs
-        } else {
-            Personality::Rabbit
-        };
+        let personality = schedule.personality;
         let requests = schedule.requests.clone();
         let setup = self.setup(schedule.seed);
         machine::run(setup, personality, requests, Chooser::given(schedule))

@@ -23,6 +23,7 @@ pub use programs::programs;
 pub use rooms::rooms;
 pub use versions::versions;
 
+use crate::broker::Personality;
 use crate::effects::Effects;
 use crate::simulation::Simulation;
 
@@ -30,10 +31,30 @@ use crate::simulation::Simulation;
 ///
 /// `rooms` is not among them: its endpoint remembers ids for 40 s only, and a client that asks again under its own id, after it
 /// heard nothing for longer, may be handled twice. That is as it is meant: retention must outlast whoever sends again.
+///
+/// A quarter of those with leases keep groups in order and drop copies.
 pub fn of_seed(seed: u64) -> (String, Simulation) {
+    if !seed.is_multiple_of(2) && round(seed) % 4 == 3 {
+        return of_seed_in_order(seed);
+    }
+    drawn(seed)
+}
+
+/// The same, on a broker that keeps groups in order and drops copies.
+pub fn of_seed_in_order(seed: u64) -> (String, Simulation) {
+    let (name, system) = drawn(seed);
+    let on = Personality::SqsFifo;
+    (format!("{name}.on(Personality::{on:?})"), system.on(on))
+}
+
+/// How often every kind of system has had its turn.
+const fn round(seed: u64) -> u64 {
+    seed / 2 / 14
+}
+
+fn drawn(seed: u64) -> (String, Simulation) {
     // The lowest bit of the seed chooses the broker.
-    let turn = seed / 2;
-    let round = turn / 14;
+    let (turn, round) = (seed / 2, round(seed));
     let size = 1 + round % 10;
     let is_shared = round.is_multiple_of(3);
     match turn % 14 {

@@ -113,6 +113,7 @@ impl SimTransport {
         }
         let now = self.incarnation.hub.clock.now();
         let there = now + HOP + delay;
+        let is_delayed = !delay.is_zero();
         // A timeout is planned in its store, for as long as it is there.
         let is_alarm = envelope.headers.get(headers::TIMEOUT_ID).is_some()
             && envelope.number(headers::GENERATION).is_none();
@@ -122,7 +123,8 @@ impl SimTransport {
                 if !is_alarm {
                     world.plan(there + later);
                 }
-                world.broker.put(queue, Arc::clone(envelope), there + later);
+                let again = Arc::clone(envelope);
+                world.broker.take(queue, again, now, there + later, is_delayed);
                 there
             }
             _ => there,
@@ -130,7 +132,8 @@ impl SimTransport {
         if !is_alarm {
             world.plan(first);
         }
-        world.broker.put(queue, Arc::clone(envelope), first);
+        let taken = Arc::clone(envelope);
+        world.broker.take(queue, taken, now, first, is_delayed);
         let taken = What::Taken {
             envelope: Arc::clone(envelope),
             queue: Some(queue.clone()),

@@ -1,6 +1,6 @@
 //! Faults made on purpose in the runtime: a simulator that does not find them proves nothing.
 
-use longhaul_simulation::{Mutant, Simulation, mutate, systems};
+use longhaul_simulation::{Mutant, Personality, Simulation, mutate, systems};
 
 /// The most schedules that one may take to find.
 const MOST: u64 = 20_000;
@@ -11,6 +11,7 @@ fn system(mutant: Mutant, seed: u64) -> Simulation {
     match mutant {
         Mutant::AlarmTooEarly | Mutant::TimeoutGoneWithAlarm | Mutant::MoveOverridden => systems::alarms(8),
         Mutant::OrderForgotten | Mutant::NextForgotten | Mutant::BreakerStuck => systems::outages(8),
+        Mutant::CopiesAlike => systems::outages(8).on(Personality::SqsFifo),
         _ if (seed / 2).is_multiple_of(2) => systems::orders(8),
         _ => systems::contended_orders(8),
     }
@@ -44,6 +45,7 @@ fn finders(mutant: Mutant) -> &'static [&'static str] {
             // What waits behind a failure for ever is a message that nobody handles.
             "nothing that the broker took is lost",
         ],
+        Mutant::CopiesAlike => &["everything comes to rest", "nothing that the broker took is lost"],
         _ => &[],
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use longhaul::endpoint::EndpointBuilder;
 use longhaul::prelude::*;
 use longhaul::sagas::SagaEndpoint;
-use longhaul::sqs::{Requests, Sqs};
+use longhaul::sqs::{Filled, Requests, Sqs};
 use tokio::sync::watch;
 
 use super::{Measured, client, remove};
@@ -58,6 +58,7 @@ pub(crate) async fn run(at: &str, keeping: Keeping, orders: u64) -> Result<Measu
     let measured = Measured {
         report: stopwatch.report(side, orders),
         requests: made(&requests) - before,
+        filled: Some([Requests::sends, Requests::polls, Requests::settlements].map(|of| fill(&requests, of))),
     };
     stop.send(true)?;
     for endpoint in running {
@@ -65,4 +66,16 @@ pub(crate) async fn run(at: &str, keeping: Keeping, orders: u64) -> Result<Measu
     }
     remove(&client(at).await, &prefix).await?;
     Ok(measured)
+}
+
+/// How many messages a request of one kind has, of all endpoints together.
+fn fill(all: &[Requests], of: fn(&Requests) -> Filled) -> f64 {
+    let (mut requests, mut messages) = (0, 0);
+    for filled in all.iter().map(of) {
+        requests += filled.requests;
+        messages += filled.messages;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "an average for people")]
+    let fill = messages as f64 / requests.max(1) as f64;
+    fill
 }

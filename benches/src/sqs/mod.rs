@@ -25,6 +25,8 @@ struct Measured {
     report: Report,
     /// Requests to SQS between the first order and the last completion, polls among them.
     requests: u64,
+    /// Messages in a batch that was sent, in a poll, in a batch that was settled; where the side counts them.
+    filled: Option<[f64; 3]>,
 }
 
 impl Measured {
@@ -43,7 +45,14 @@ impl fmt::Display for Measured {
             "{}, {an_order:.2} requests an order ({:.2} a message)",
             self.report,
             an_order / MESSAGES
-        )
+        )?;
+        if let Some([sent, polled, settled]) = self.filled {
+            write!(
+                f,
+                ", {sent:.1} messages a send, {polled:.1} a poll, {settled:.1} a settlement"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -94,8 +103,8 @@ pub(crate) async fn run_side(side: Side, orders: u64) -> Result<()> {
         .context("set LONGHAUL_SQS_ENDPOINT and the rest that `scripts/sqs.sh env NAME` prints")?;
     let measured = match side {
         Side::Raw => raw::run(&at, orders).await?,
-        Side::Longhaul => endpoints::run(&at, Keeping::Sled, orders).await?,
-        Side::LonghaulMemory => endpoints::run(&at, Keeping::Memory, orders).await?,
+        Side::Longhaul => Box::pin(endpoints::run(&at, Keeping::Sled, orders)).await?,
+        Side::LonghaulMemory => Box::pin(endpoints::run(&at, Keeping::Memory, orders)).await?,
     };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())

@@ -108,6 +108,7 @@ pub(crate) async fn run(at: &str, orders: u64) -> Result<Measured> {
     let measured = Measured {
         report: shared.stopwatch.report(Side::Raw, orders),
         requests: shared.requests.load(Ordering::Relaxed),
+        filled: None,
     };
     for role in roles {
         role.abort();

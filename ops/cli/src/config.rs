@@ -68,6 +68,9 @@ pub(crate) struct SqsSettings {
     pub(crate) profile: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) prefix: Option<String>,
+    /// The endpoints that get their messages in order.
+    #[serde(default)]
+    pub(crate) ordered: Vec<String>,
 }
 
 impl std::fmt::Debug for RabbitSettings {
@@ -99,6 +102,9 @@ pub(crate) fn load(connection: &Connection) -> Result<Settings, Failure> {
     sqs.region = set("LONGHAUL_SQS_REGION").or(sqs.region.take());
     sqs.profile = set("LONGHAUL_SQS_PROFILE").or(sqs.profile.take());
     sqs.endpoint = set("LONGHAUL_SQS_ENDPOINT").or(sqs.endpoint.take());
+    if let Some(ordered) = set("LONGHAUL_SQS_ORDERED") {
+        sqs.ordered = ordered.split(',').map(|name| name.trim().to_owned()).collect();
+    }
     if let Some(prefix) = &connection.prefix {
         settings.rabbitmq.prefix = Some(prefix.clone());
         settings.sqs.prefix = Some(prefix.clone());

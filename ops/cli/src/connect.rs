@@ -157,7 +157,11 @@ impl System {
         if let Some(prefix) = &sqs.prefix {
             builder = builder.prefix(prefix);
         }
-        let sqs = Arc::new(builder.connect().await?);
+        let ordered = sqs.ordered.iter().map(Address::new);
+        let ordered: Vec<Address> = ordered
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::misused(error.to_string()))?;
+        let sqs = Arc::new(builder.ordered(&ordered).connect().await?);
         Ok(Self {
             transport: Arc::clone(&sqs) as Arc<dyn Transport>,
             admin: sqs,

@@ -73,7 +73,7 @@ impl Machine<'_> {
             let Some(queue) = source(envelope) else { continue };
             self.replayed.insert(envelope.id.clone());
             let again = Arc::new(replay(envelope));
-            state.broker.put(&queue, Arc::clone(&again), now);
+            state.broker.take(&queue, Arc::clone(&again), now, now, false);
             state.plan(now);
             let replayed = What::Replayed {
                 queue,
@@ -105,6 +105,8 @@ fn replay(envelope: &Envelope) -> Envelope {
     for name in names {
         again.headers.remove(name);
     }
-    again.headers.set(headers::REPLAY, "1");
+    // As the command does it: the replay of another failure is another copy.
+    let failure = envelope.headers.get(headers::ERROR_LAST).unwrap_or("1");
+    again.headers.set(headers::REPLAY, failure);
     again
 }

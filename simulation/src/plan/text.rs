@@ -7,6 +7,7 @@ use std::time::Duration;
 use longhaul_core::probe::{CrashPoint, Moment};
 
 use super::{Fault, Place, Schedule, Site, WorldFault};
+use crate::broker::Personality;
 
 /// A text that is not a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +136,7 @@ fn micros_of(text: &str) -> Result<Duration, ()> {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.leases { "sqs" } else { "rabbit" })?;
+        f.write_str(self.personality.as_str())?;
         if self.seed != 0 {
             write!(f, " seed:{}", self.seed)?;
         }
@@ -176,19 +177,17 @@ impl Schedule {
             self.seed = number(seed)?;
             return Ok(());
         }
-        match word {
-            "rabbit" => self.leases = false,
-            "sqs" => self.leases = true,
-            _ => {
-                let (place, fault) = word.split_once('=').ok_or(())?;
-                let (site, nth) = place.split_once('#').ok_or(())?;
-                let place = Place {
-                    site: site.parse()?,
-                    nth: number(nth)?,
-                };
-                self.faults.push((place, fault.parse()?));
-            }
+        if let Some(found) = Personality::EVERY.iter().find(|one| one.as_str() == word) {
+            self.personality = *found;
+            return Ok(());
         }
+        let (place, fault) = word.split_once('=').ok_or(())?;
+        let (site, nth) = place.split_once('#').ok_or(())?;
+        let place = Place {
+            site: site.parse()?,
+            nth: number(nth)?,
+        };
+        self.faults.push((place, fault.parse()?));
         Ok(())
     }
 }
@@ -204,6 +203,11 @@ mod tests {
                     world#0=at:5:step:1:-3600000000 world#1=at:6:block:9 world#2=at:6:pause:2:9 world#3=at:1:cut:1";
         let schedule: Schedule = text.parse().expect("reads");
         assert_eq!(schedule.to_string(), text);
+        for personality in Personality::EVERY {
+            let text = format!("{} arrival#0=twice:7", personality.as_str());
+            let schedule: Schedule = text.parse().expect("reads");
+            assert_eq!((schedule.personality, schedule.to_string()), (personality, text));
+        }
     }
 
     #[test]

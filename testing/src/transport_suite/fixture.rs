@@ -32,6 +32,12 @@ pub trait TransportFixture: Send + Sync {
     /// The clock that due times are measured with.
     fn clock(&self) -> Arc<dyn Clock>;
 
+    /// Whether a message that is sent twice, alike in all of its headers, comes twice. No: the broker may drop a copy of what
+    /// it took a while ago.
+    fn tells_copies_apart(&self) -> bool {
+        true
+    }
+
     /// Runs a case to its end. Give it a runtime here if the transport needs one; with a clock that stands still, this
     /// is who moves it (see [`VirtualTime`](crate::virtual_time::VirtualTime)).
     fn block_on(&self, case: LocalBoxFuture<'_, ()>);

@@ -1,7 +1,7 @@
 //! Settings of the transport.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -21,9 +21,10 @@ use longhaul_core::{
 use crate::{
     backoff::Backoff,
     call::{Caller, Requests},
+    checks::{check_endpoint, check_timing},
     health::HealthBoard,
     inner::{Events, Inner, check_account},
-    laps::LAP,
+    lanes::Lanes,
     names::Names,
     queues::Queues,
     sqs::Sqs,
@@ -37,8 +38,6 @@ const CREDENTIALS_AHEAD: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_millis(3100);
 /// To find the configuration: the machine may be asked for its region.
 const LOAD: Duration = Duration::from_secs(15);
-/// The longest lease of SQS.
-const LONGEST_LEASE: Duration = Duration::from_secs(12 * 3600);
 
 /// Builds an [`Sqs`].
 #[derive(Clone)]
@@ -53,6 +52,7 @@ pub struct SqsBuilder {
     events: Events,
     pollers: usize,
     long_delays: bool,
+    ordered: BTreeSet<Address>,
     unsettled_bytes: usize,
     allow_plaintext: bool,
     timing: Timing,
@@ -73,6 +73,7 @@ impl SqsBuilder {
             events: Events::Topics,
             pollers: 3,
             long_delays: false,
+            ordered: BTreeSet::new(),
             unsettled_bytes: 128 * 1024 * 1024,
             allow_plaintext: false,
             timing: Timing::default(),
@@ -167,6 +168,16 @@ impl SqsBuilder {
         self
     }
 
+    /// These endpoints get their messages in order: their input queues are FIFO queues.
+    ///
+    /// The endpoints themselves say so, and all programs that send to them. Order is kept within a
+    /// [group](longhaul_core::ordering::group): the saga instance that a message is for or from, or the ordering key that a
+    /// pipeline step has set; a message without either is alone. See the [crate](crate#order) for what that holds and costs.
+    pub fn ordered<'a>(mut self, queues: impl IntoIterator<Item = &'a Address>) -> Self {
+        self.ordered.extend(queues.into_iter().cloned());
+        self
+    }
+
     /// The most polls of one queue at a time; 3 by default, at least 1.
     ///
     /// One polls always; the others join while full batches come. With 1, messages are handed out in the order in which
@@ -215,8 +226,8 @@ impl SqsBuilder {
     ///
     /// There is no region, or a setting can't work.
     pub async fn connect(self) -> Result<Sqs, TransportError> {
-        let names = Names::new(self.prefix.clone())?;
-        check(&self.timing)?;
+        let names = Names::new(self.prefix.clone())?.ordered(self.ordered.clone())?;
+        check_timing(&self.timing)?;
         if let Some(endpoint) = &self.endpoint {
             check_endpoint(endpoint, self.allow_plaintext)?;
         }
@@ -264,6 +275,7 @@ impl SqsBuilder {
             account,
             events: self.events,
             queues: Queues::default(),
+            lanes: Lanes::default(),
             topics: Topics::default(),
             pollers: self.pollers,
             long_delays: self.long_delays,
@@ -312,53 +324,6 @@ impl SqsBuilder {
     }
 }
 
-/// Limits that SQS itself has.
-fn check(timing: &Timing) -> Result<(), TransportError> {
-    let fault = |text: &str| Err(TransportError::new(TransportErrorKind::Configuration, text));
-    if timing.wait > Duration::from_secs(20) {
-        return fault("wait longer than 20 s for messages: SQS doesn't; use Timing::wait of at most 20 s");
-    }
-    if timing.lease < Duration::from_secs(2) || timing.lease > LONGEST_LEASE {
-        return fault(
-            "use this lease: SQS keeps messages invisible for up to 12 h; use Timing::lease of 2 s to 12 h",
-        );
-    }
-    let lap = timing.lap;
-    if lap < Duration::from_secs(1) || lap > LAP || lap.subsec_nanos() > 0 {
-        return fault(
-            "use these laps: SQS delays by whole seconds, up to 900; use Timing::lap of 1 s to 900 s",
-        );
-    }
-    if timing.tries == 0 {
-        return fault("make no try at all: use Timing::tries of at least 1");
-    }
-    Ok(())
-}
-
-/// Requests are signed, not encrypted: that is TLS's part. The text is not shown, since it may hold a password.
-fn check_endpoint(endpoint: &str, allow_plaintext: bool) -> Result<(), TransportError> {
-    let fault = |text: &str| Err(TransportError::new(TransportErrorKind::Configuration, text));
-    let (scheme, rest) = endpoint.split_once("://").unwrap_or_default();
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.is_empty() || !matches!(scheme, "http" | "https") {
-        return fault("use the endpoint: it is no address; write it like https://sqs.example");
-    }
-    if host.contains('@') {
-        return fault("use the endpoint: it holds a login, which SQS does not know; take it out");
-    }
-    let is_here = ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|name| {
-        host.strip_prefix(name)
-            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
-    });
-    if scheme == "http" && !is_here && !allow_plaintext {
-        return fault(
-            "use the endpoint: without TLS all messages can be read on the way to another machine; write https, or \
-             allow it with SqsBuilder::allow_plaintext",
-        );
-    }
-    Ok(())
-}
-
 impl fmt::Debug for SqsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // An address can hold a password.
@@ -366,34 +331,5 @@ impl fmt::Debug for SqsBuilder {
             .field("region", &self.region)
             .field("prefix", &self.prefix)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn when_an_endpoint_is_on_another_machine_it_needs_tls_and_a_login_is_never_shown() {
-        for good in [
-            "http://localhost:4566",
-            "http://127.0.0.1:1/",
-            "http://[::1]:1",
-            "https://sqs.example/path",
-        ] {
-            assert!(check_endpoint(good, false).is_ok(), "{good}");
-        }
-        for bad in [
-            "http://sqs.example",
-            "http://localhost.example",
-            "sqs.example",
-            "ftp://localhost",
-            "https://",
-            "https://user:secret@sqs.example",
-        ] {
-            let error = check_endpoint(bad, false).expect_err(bad).to_string();
-            assert!(!error.contains("secret"), "{error}");
-        }
-        assert!(check_endpoint("http://sqs.example", true).is_ok());
     }
 }

@@ -19,17 +19,84 @@ use crate::{backoff::Backoff, fault::Fault, health::HealthBoard, timing::Timing}
 ///
 /// Requests that were given up or refused count too. What the SDK asks for by itself, credentials above all, does not.
 #[derive(Clone, Debug, Default)]
-pub struct Requests(Arc<AtomicU64>);
+pub struct Requests(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: AtomicU64,
+    sends: Count,
+    polls: Count,
+    settlements: Count,
+}
+
+/// Requests of one kind, and the messages in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filled {
+    /// How many requests.
+    pub requests: u64,
+    /// How many messages there were in all of them together: ten a request at most.
+    pub messages: u64,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    requests: AtomicU64,
+    messages: AtomicU64,
+}
+
+impl Count {
+    fn note(&self, messages: usize) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.messages.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    fn filled(&self) -> Filled {
+        Filled {
+            requests: self.requests.load(Ordering::Relaxed),
+            messages: self.messages.load(Ordering::Relaxed),
+        }
+    }
+}
 
 impl Requests {
     /// So many until now, polls among them.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.all.load(Ordering::Relaxed)
+    }
+
+    /// Batches that were sent to queues and topics.
+    #[must_use]
+    pub fn sends(&self) -> Filled {
+        self.0.sends.filled()
+    }
+
+    /// Polls of receivers that were answered, also those that brought nothing.
+    #[must_use]
+    pub fn polls(&self) -> Filled {
+        self.0.polls.filled()
+    }
+
+    /// Batches of messages that were deleted, given back, or kept invisible for longer.
+    #[must_use]
+    pub fn settlements(&self) -> Filled {
+        self.0.settlements.filled()
+    }
+
+    pub(crate) fn note_send(&self, messages: usize) {
+        self.0.sends.note(messages);
+    }
+
+    pub(crate) fn note_poll(&self, messages: usize) {
+        self.0.polls.note(messages);
+    }
+
+    pub(crate) fn note_settlement(&self, messages: usize) {
+        self.0.settlements.note(messages);
     }
 
     fn one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.all.fetch_add(1, Ordering::Relaxed);
     }
 }
 

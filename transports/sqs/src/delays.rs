@@ -27,7 +27,7 @@ const ROUND: &str = "sales-delay.fifo";
 
 /// The time of the runtime, which is virtual in these tests.
 #[derive(Clone, Copy, Debug)]
-struct TokioClock(Instant);
+pub(crate) struct TokioClock(pub(crate) Instant);
 
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {

@@ -26,8 +26,8 @@ use crate::{
 };
 
 /// The attributes that other programs set.
-const TYPE: &str = "type";
-const FOREIGN_ID: &str = "id";
+pub(crate) const TYPE: &str = "type";
+pub(crate) const FOREIGN_ID: &str = "id";
 const INTENT: &str = "intent";
 const CONTENT_TYPE: &str = "content-type";
 
@@ -68,7 +68,7 @@ pub(crate) fn incoming(message: Message) -> (Incoming, u32) {
     (read(parcel), redeliveries)
 }
 
-fn attribute(name: String, value: MessageAttributeValue) -> Attribute {
+pub(crate) fn attribute(name: String, value: MessageAttributeValue) -> Attribute {
     Attribute {
         name,
         kind: value.data_type,

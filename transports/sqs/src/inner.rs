@@ -15,6 +15,7 @@ use longhaul_core::{
 use crate::{
     call::Caller,
     fault::{Fault, FaultKind},
+    lanes::Lanes,
     names::Names,
     queues::Queues,
     topics::Topics,
@@ -42,6 +43,7 @@ pub(crate) struct Inner {
     pub(crate) account: OnceLock<String>,
     pub(crate) events: Events,
     pub(crate) queues: Queues,
+    pub(crate) lanes: Lanes,
     pub(crate) topics: Topics,
     pub(crate) pollers: usize,
     /// Whether delays over 900 s are taken, by messages that go round.

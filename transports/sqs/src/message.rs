@@ -29,19 +29,25 @@ const EMPTY: &str = "-";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) body: String,
-    pub(crate) id: String,
-    pub(crate) message: String,
+    /// Ours; or those of another program, where its message is moved on.
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 impl Written {
     /// What counts towards the limits of SQS and SNS.
     pub(crate) fn bytes(&self) -> usize {
-        let attributes = [(ID, &self.id), (MESSAGE, &self.message)];
-        self.body.len()
-            + attributes
-                .iter()
-                .map(|(name, value)| name.len() + TEXT.len() + value.len())
-                .sum::<usize>()
+        self.body.len() + self.attributes.iter().map(Attribute::bytes).sum::<usize>()
+    }
+
+    /// The text of one attribute.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let found = self.attributes.iter().find(|attribute| attribute.name == name)?;
+        found.text.as_deref()
+    }
+
+    /// The id, as it is written.
+    pub(crate) fn id(&self) -> &str {
+        self.text(ID).unwrap_or_default()
     }
 }
 
@@ -66,7 +72,7 @@ pub(crate) enum Writing {
     Empty,
 }
 
-/// An attribute of others whose type is not `String`.
+/// An attribute: ours, or one of others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attribute {
     pub(crate) name: String,
@@ -76,6 +82,23 @@ pub(crate) struct Attribute {
     pub(crate) text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base64: Option<String>,
+}
+
+impl Attribute {
+    /// One of ours.
+    pub(crate) fn ours(name: &str, text: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: TEXT.to_owned(),
+            text: Some(text),
+            base64: None,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let base64 = self.base64.as_ref().map_or(0, |value| value.len() / 4 * 3);
+        self.name.len() + self.kind.len() + self.text.as_ref().map_or(0, String::len) + base64
+    }
 }
 
 /// What is kept of a message beside its headers, so that passing it on changes nothing.
@@ -115,10 +138,10 @@ pub(crate) fn write(envelope: &Envelope) -> Result<Written, serde_json::Error> {
     } else {
         id.to_owned()
     };
+    let message = text::json(&packed)?;
     Ok(Written {
         body,
-        id,
-        message: text::json(&packed)?,
+        attributes: vec![Attribute::ours(ID, id), Attribute::ours(MESSAGE, message)],
     })
 }
 

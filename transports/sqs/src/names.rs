@@ -10,8 +10,9 @@
 //! | `sales.orders` | `sales__orders` |
 //! | `order_placed` | `order_5fplaced` |
 //! | `größe` | `gr_c3_b6_c3_9fe` |
+//! | `sales`, kept in order | `sales.fifo`, and beside it `sales_inlet` |
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use longhaul_core::{
     address::Address,
@@ -22,6 +23,10 @@ use longhaul_core::{
 pub(crate) const QUEUE_CHARACTERS: usize = 80;
 /// What the name of a queue for long delays ends with, after that of the input queue.
 const DELAYS: &str = "-delay.fifo";
+/// What SQS has the name of a FIFO queue end with.
+const FIFO: &str = ".fifo";
+/// What the name of the inlet of a FIFO queue ends with. No address makes it: `in` are no hexadecimal digits.
+const INLET: &str = "_inlet";
 /// The longest name of a topic.
 const TOPIC_CHARACTERS: usize = 256;
 
@@ -29,6 +34,8 @@ const TOPIC_CHARACTERS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     prefix: String,
+    /// Whose queues keep the order of messages.
+    ordered: BTreeSet<Address>,
 }
 
 impl Names {
@@ -39,7 +46,10 @@ impl Names {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         {
-            return Ok(Self { prefix });
+            return Ok(Self {
+                prefix,
+                ordered: BTreeSet::new(),
+            });
         }
         Err(TransportError::new(
             TransportErrorKind::Configuration,
@@ -49,6 +59,30 @@ impl Names {
         ))
     }
 
+    /// Has these queues keep the order of messages.
+    pub(crate) fn ordered(mut self, queues: BTreeSet<Address>) -> Result<Self, TransportError> {
+        for address in &queues {
+            let name = self.plain(address)?;
+            if name.ends_with("-delay") {
+                return Err(TransportError::new(
+                    TransportErrorKind::Configuration,
+                    format!(
+                        "keep the order of `{address}`: its queue `{name}{FIFO}` would be called like one in which delayed \
+                         messages go round; choose a name that does not end with `-delay`"
+                    ),
+                ));
+            }
+            fits("queue", &name, INLET, QUEUE_CHARACTERS)?;
+        }
+        self.ordered = queues;
+        Ok(self)
+    }
+
+    /// Whether the queue of an address keeps the order of messages.
+    pub(crate) fn is_ordered(&self, address: &Address) -> bool {
+        self.ordered.contains(address)
+    }
+
     /// What all names begin with.
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
@@ -56,12 +90,31 @@ impl Names {
 
     /// The name of an address's queue.
     pub(crate) fn queue(&self, address: &Address) -> Result<String, TransportError> {
-        fits("queue", &self.prefix, address.as_str(), QUEUE_CHARACTERS)
+        let plain = self.plain(address)?;
+        match self.is_ordered(address) {
+            true => Ok(format!("{plain}{FIFO}")),
+            false => Ok(plain),
+        }
+    }
+
+    /// The name of an address's queue if it keeps no order.
+    pub(crate) fn plain(&self, address: &Address) -> Result<String, TransportError> {
+        fits(
+            "queue",
+            &self.prefix,
+            &escaped(address.as_str()),
+            QUEUE_CHARACTERS,
+        )
+    }
+
+    /// The name of the queue beside one that keeps order, which takes what that one can't: delayed messages and events.
+    pub(crate) fn inlet(&self, address: &Address) -> Result<String, TransportError> {
+        fits("queue", &self.plain(address)?, INLET, QUEUE_CHARACTERS)
     }
 
     /// The name of the queue in which messages for an address wait that are delayed for longer than SQS keeps.
     pub(crate) fn delays(&self, address: &Address) -> Result<String, TransportError> {
-        let full = format!("{}{DELAYS}", self.queue(address)?);
+        let full = format!("{}{DELAYS}", self.plain(address)?);
         if full.len() <= QUEUE_CHARACTERS {
             return Ok(full);
         }
@@ -80,24 +133,30 @@ impl Names {
 
     /// The name of an event's topic.
     pub(crate) fn topic(&self, event: &str) -> Result<String, TransportError> {
-        fits("topic", &self.prefix, event, TOPIC_CHARACTERS)
+        fits("topic", &self.prefix, &escaped(event), TOPIC_CHARACTERS)
     }
 
     /// The address that a queue's name stands for; `None` for one that this rule does not make.
     pub(crate) fn address(&self, queue: &str) -> Option<Address> {
-        Address::new(unescaped(queue.strip_prefix(self.prefix.as_str())?)?).ok()
+        let name = queue.strip_prefix(self.prefix.as_str())?;
+        let (name, is_fifo) = match name.strip_suffix(FIFO) {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        let address = Address::new(unescaped(name)?).ok()?;
+        (self.is_ordered(&address) == is_fifo).then_some(address)
     }
 }
 
 fn fits(what: &str, prefix: &str, name: &str, most: usize) -> Result<String, TransportError> {
-    let full = format!("{prefix}{}", escaped(name));
+    let full = format!("{prefix}{name}");
     if full.len() <= most {
         return Ok(full);
     }
     Err(TransportError::new(
         TransportErrorKind::Configuration,
         format!(
-            "use the name {name:?}: as a {what} of SQS and SNS it is `{full}`, which has {} characters of at most {most}; choose a shorter one",
+            "use the {what} `{full}`: its name has {} characters of at most {most} that SQS and SNS take; choose a shorter one",
             full.len()
         ),
     ))
@@ -192,6 +251,43 @@ mod tests {
             text.contains("81 characters") && text.contains("at most 69"),
             "{text}"
         );
+    }
+
+    fn ordered(addresses: &[&str]) -> Result<Names, TransportError> {
+        let all = addresses
+            .iter()
+            .map(|text| Address::new(*text).expect("an address"));
+        names().ordered(all.collect())
+    }
+
+    #[test]
+    fn when_a_queue_keeps_order_its_name_says_so_and_no_other_address_has_it_or_its_inlet() {
+        let names = ordered(&["sales.orders"]).expect("it fits");
+        let address = Address::new("sales.orders").expect("an address");
+        let fifo = "prod-sales__orders.fifo";
+        assert_eq!(names.queue(&address).expect("it fits"), fifo);
+        assert_eq!(
+            names.inlet(&address).expect("it fits"),
+            "prod-sales__orders_inlet"
+        );
+        assert_eq!(names.address(fifo), Some(address));
+        // A standard queue of that name is somebody else's, and so is what stands beside.
+        for foreign in [
+            "prod-sales__orders",
+            "prod-sales__orders_inlet",
+            "prod-billing.fifo",
+        ] {
+            assert_eq!(names.address(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn when_a_queue_is_to_keep_order_its_inlet_must_fit_and_be_nobody_elses() {
+        assert!(ordered(&[&"x".repeat(69)]).is_ok());
+        let error = ordered(&[&"x".repeat(70)]).expect_err("81 characters");
+        assert!(error.to_string().contains("81 characters"), "{error}");
+        let error = ordered(&["sales-delay"]).expect_err("a queue for long delays is called so");
+        assert_eq!(error.kind(), TransportErrorKind::Configuration);
     }
 
     #[test]

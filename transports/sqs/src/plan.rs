@@ -13,7 +13,7 @@ use crate::{
 };
 use longhaul_core::{
     address::Address,
-    transport::{Topology, TransportError},
+    transport::{Topology, TransportError, TransportErrorKind},
 };
 
 /// The longest retention of SQS, in seconds: 14 days.
@@ -29,6 +29,8 @@ pub enum Purpose {
     Errors,
     /// Messages with delays over 900 s go round in it.
     Delays,
+    /// It stands beside a FIFO queue and takes what that one can't: delayed messages and events. Its endpoint moves them on.
+    Inlet,
 }
 
 /// A queue.
@@ -73,6 +75,8 @@ pub struct Plan {
     pub retired: Vec<Subscription>,
     /// Queues of others to send to.
     pub sends_to: BTreeSet<String>,
+    /// Standard queues that must not be there beside FIFO queues of the same endpoints: messages would stay in them.
+    pub instead_of: BTreeSet<String>,
     /// Topics of its own events.
     pub publishes: BTreeSet<String>,
     /// Where bodies are kept that are too large to travel.
@@ -96,34 +100,7 @@ impl Plan {
             region: region.to_owned(),
             ..Self::default()
         };
-        let attributes = BTreeMap::from([
-            ("MessageRetentionPeriod".to_owned(), RETENTION_SECONDS.to_string()),
-            (
-                "VisibilityTimeout".to_owned(),
-                seconds_up(timing.lease).to_string(),
-            ),
-        ]);
-        let inputs = topology.queues.iter().map(|queue| (queue, Purpose::Input));
-        let errors = topology.error_queues.iter().map(|queue| (queue, Purpose::Errors));
-        for (address, purpose) in inputs.chain(errors) {
-            let name = names.queue(address)?;
-            if !plan.queues.iter().any(|queue| queue.name == name) {
-                plan.queues.push(Queue {
-                    name,
-                    purpose,
-                    attributes: attributes.clone(),
-                });
-            }
-        }
-        if long_delays && topology.delays {
-            for address in &topology.queues {
-                plan.queues.push(Queue {
-                    name: names.delays(address)?,
-                    purpose: Purpose::Delays,
-                    attributes: waiting::attributes(timing),
-                });
-            }
-        }
+        plan.add_queues(names, timing, long_delays, topology)?;
         plan.long_delays = long_delays;
         if *events == Events::Topics {
             for (from, to) in [
@@ -131,9 +108,14 @@ impl Plan {
                 (&topology.retired, &mut plan.retired),
             ] {
                 for one in from {
+                    let queue = match names.is_ordered(&one.queue) {
+                        // A topic can't send to a FIFO queue.
+                        true => names.inlet(&one.queue)?,
+                        false => names.queue(&one.queue)?,
+                    };
                     to.push(Subscription {
                         topic: names.topic(&one.event)?,
-                        queue: names.queue(&one.queue)?,
+                        queue,
                     });
                 }
                 to.sort();
@@ -148,6 +130,64 @@ impl Plan {
         Ok(plan)
     }
 
+    fn add_queues(
+        &mut self,
+        names: &Names,
+        timing: &Timing,
+        long_delays: bool,
+        topology: &Topology,
+    ) -> Result<(), TransportError> {
+        let attributes = BTreeMap::from([
+            ("MessageRetentionPeriod".to_owned(), RETENTION_SECONDS.to_string()),
+            (
+                "VisibilityTimeout".to_owned(),
+                seconds_up(timing.lease).to_string(),
+            ),
+        ]);
+        let queues = &mut self.queues;
+        let mut add = |name: String, purpose, attributes| {
+            if !queues.iter().any(|queue| queue.name == name) {
+                queues.push(Queue {
+                    name,
+                    purpose,
+                    attributes,
+                });
+            }
+        };
+        for address in &topology.queues {
+            let mut own = attributes.clone();
+            if names.is_ordered(address) {
+                own.extend(fifo());
+            }
+            add(names.queue(address)?, Purpose::Input, own);
+        }
+        for address in &topology.error_queues {
+            if names.is_ordered(address) {
+                return Err(TransportError::new(
+                    TransportErrorKind::Configuration,
+                    format!(
+                        "use `{address}` for what failed: nothing is handled from it in order; take it out of \
+                         SqsBuilder::ordered"
+                    ),
+                ));
+            }
+            add(names.queue(address)?, Purpose::Errors, attributes.clone());
+        }
+        for address in &topology.queues {
+            if names.is_ordered(address) {
+                add(names.inlet(address)?, Purpose::Inlet, attributes.clone());
+                self.instead_of.insert(names.plain(address)?);
+            } else if long_delays && topology.delays {
+                add(
+                    names.delays(address)?,
+                    Purpose::Delays,
+                    waiting::attributes(timing),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Adds the queues that the endpoint sends commands and replies to, for the [policy](Plan::policy).
     ///
     /// # Errors
@@ -160,7 +200,9 @@ impl Plan {
         if let Some(names) = &self.names {
             for queue in queues {
                 self.sends_to.insert(names.queue(queue)?);
-                if self.long_delays {
+                if names.is_ordered(queue) {
+                    self.sends_to.insert(names.inlet(queue)?);
+                } else if self.long_delays {
                     self.sends_to.insert(names.delays(queue)?);
                 }
             }
@@ -193,6 +235,18 @@ impl Plan {
     }
 }
 
+/// What makes a queue keep the order of messages: in groups, of which each has its own limit.
+fn fifo() -> [(String, String); 4] {
+    [
+        ("FifoQueue", "true"),
+        // The bodies of two messages may be alike.
+        ("ContentBasedDeduplication", "false"),
+        ("DeduplicationScope", "messageGroup"),
+        ("FifoThroughputLimit", "perMessageGroupId"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for queue in &self.queues {
@@ -200,6 +254,7 @@ impl fmt::Display for Plan {
                 Purpose::Input => "input",
                 Purpose::Errors => "errors",
                 Purpose::Delays => "long delays",
+                Purpose::Inlet => "delayed messages and events, which the endpoint moves on",
             };
             let attributes: Vec<String> = queue
                 .attributes
@@ -250,6 +305,16 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn planned(long_delays: bool) -> Plan {
+        planned_for(&Names::new("prod-").unwrap(), long_delays).unwrap()
+    }
+
+    /// In which these endpoints get their messages in order.
+    pub(crate) fn ordered(addresses: &[&str]) -> Result<Plan, TransportError> {
+        let all = addresses.iter().map(|name| address(name)).collect();
+        planned_for(&Names::new("prod-")?.ordered(all)?, true)
+    }
+
+    fn planned_for(names: &Names, long_delays: bool) -> Result<Plan, TransportError> {
         let wanted = |event: &str| Wanted {
             event: event.to_owned(),
             queue: address("sales"),
@@ -261,17 +326,15 @@ pub(crate) mod tests {
             retired: vec![wanted("old")],
             delays: true,
         };
-        let names = Names::new("prod-").unwrap();
         let timing = Timing::default();
         Plan::new(
-            &names,
+            names,
             "eu-west-1",
             &timing,
             &Events::Topics,
             long_delays,
             &topology,
         )
-        .unwrap()
     }
 
     #[test]
@@ -295,5 +358,36 @@ no subscription of the queue prod-sales to the topic prod-old
         assert!(plan.to_string().contains(queue), "{plan}");
         let plan = plan.sending_to([&address("billing")]).unwrap();
         assert!(plan.sends_to.contains("prod-billing-delay.fifo"));
+    }
+
+    #[test]
+    fn when_an_endpoint_keeps_order_its_queue_is_fifo_and_an_inlet_takes_events_and_delayed_messages() {
+        let expected = "\
+queue prod-sales.fifo (input; ContentBasedDeduplication=false, DeduplicationScope=messageGroup, FifoQueue=true, \
+             FifoThroughputLimit=perMessageGroupId, MessageRetentionPeriod=1209600, VisibilityTimeout=30)
+queue prod-error (errors; MessageRetentionPeriod=1209600, VisibilityTimeout=30)
+queue prod-sales_inlet (delayed messages and events, which the endpoint moves on; MessageRetentionPeriod=1209600, \
+             VisibilityTimeout=30)
+topic prod-billing__paid__v1 with the queue prod-sales_inlet subscribed
+policy on the queue prod-sales_inlet: topics of this prefix may send to it
+no subscription of the queue prod-sales_inlet to the topic prod-old
+";
+        let plan = ordered(&["sales", "billing"]).unwrap();
+        assert_eq!(plan.to_string(), expected);
+        assert!(plan.instead_of.contains("prod-sales"));
+        let plan = plan.sending_to([&address("billing"), &address("shop")]).unwrap();
+        let sends_to: Vec<&str> = plan.sends_to.iter().map(String::as_str).collect();
+        let shop = ["prod-shop", "prod-shop-delay.fifo"];
+        assert_eq!(
+            sends_to,
+            [&["prod-billing.fifo", "prod-billing_inlet"], &shop[..]].concat()
+        );
+    }
+
+    #[test]
+    fn when_the_error_queue_is_to_keep_order_that_is_refused() {
+        let error = ordered(&["error"]).unwrap_err();
+        assert_eq!(error.kind(), TransportErrorKind::Configuration);
+        assert!(error.to_string().contains("SqsBuilder::ordered"), "{error}");
     }
 }

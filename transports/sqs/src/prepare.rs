@@ -39,6 +39,9 @@ pub(crate) async fn prepare(
     if mode == Declare::Assume {
         return Ok(report);
     }
+    for name in &plan.instead_of {
+        none_beside(inner, name).await?;
+    }
     let listening: BTreeSet<&String> = plan.subscriptions.iter().map(|one| &one.queue).collect();
     let queues: Vec<_> = plan
         .queues
@@ -69,6 +72,23 @@ pub(crate) async fn prepare(
     }
     tell(inner, &plan, topology, mode, &mut report);
     Ok(report)
+}
+
+/// Makes sure that a queue that keeps order has no standard one beside it, in which messages would wait for ever.
+async fn none_beside(inner: &Inner, name: &str) -> Result<(), TransportError> {
+    match inner.queues.look_up(inner, name).await {
+        Ok(_) => Err(TransportError::new(
+            TransportErrorKind::Topology,
+            format!(
+                "prepare the queue {name}.fifo: there is {name} too, and whoever does not know that order is kept sends \
+                 there; run the endpoint without SqsBuilder::ordered until it is empty, name the endpoint in \
+                 SqsBuilder::ordered of all that send to it, and delete it"
+            ),
+        )),
+        // Whether it is there must not be known to everybody.
+        Err(fault) if matches!(fault.kind, FaultKind::Missing | FaultKind::Denied) => Ok(()),
+        Err(fault) => Err(fault.while_doing(&format!("look for the queue {name}"))),
+    }
 }
 
 /// Subscribes a queue, or checks that the topic is there.

@@ -7,6 +7,7 @@ mod owner;
 mod poller;
 mod pump;
 pub(crate) mod registry;
+mod turns;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -27,6 +28,7 @@ use owner::Owner;
 use poller::{Helpers, Poller};
 use pump::Pump;
 use registry::Consumer;
+use turns::Turns;
 
 /// A message on its way to whoever receives, and whether the right to it is gone meanwhile.
 type Handed = Result<(Delivery, watch::Receiver<bool>), TransportError>;
@@ -39,6 +41,7 @@ pub(crate) struct SqsReceiver {
     /// The pollers, and whoever keeps the tag.
     tasks: Vec<JoinHandle<()>>,
     ledger: Arc<Ledger>,
+    turns: Option<Arc<Turns>>,
     /// The longest that a poll may still take, and the limit for handing back.
     limits: (Duration, Duration),
     _open: ledger::Open,
@@ -72,6 +75,8 @@ pub(crate) async fn start(
     let ledger = Arc::new(Ledger::new(&timing, inner.unsettled_bytes));
     let permits = Arc::new(Semaphore::new(prefetch));
     let helpers = Arc::new(Helpers::default());
+    let is_ordered = inner.names.is_ordered(source);
+    let turns = is_ordered.then(|| Arc::new(Turns::new(&hand)));
     let pollers = (0..inner.pollers).map(|number| {
         let poller = Poller {
             inner: Arc::clone(&inner),
@@ -80,6 +85,7 @@ pub(crate) async fn start(
             helpers: Arc::clone(&helpers),
             permits: Arc::clone(&permits),
             ledger: Arc::clone(&ledger),
+            turns: turns.clone(),
             hand: hand.clone(),
             closes: closes.clone(),
             _open: Ledger::open(&ledger),
@@ -87,7 +93,8 @@ pub(crate) async fn start(
         tokio::spawn(poller.run())
     });
     let mut tasks: Vec<_> = pollers.collect();
-    if inner.long_delays {
+    let has_pump = inner.long_delays || is_ordered;
+    if has_pump {
         let pump = Pump::new(Arc::clone(&inner), source, closes.clone(), hand.clone())?;
         tasks.push(tokio::spawn(pump.run()));
     }
@@ -96,7 +103,7 @@ pub(crate) async fn start(
     }
     let poll = timing.wait + timing.poll_slack + timing.credentials;
     // What came round in the last poll is sent on and deleted.
-    let sending_on = match inner.long_delays {
+    let sending_on = match has_pump {
         true => (timing.answer + timing.credentials) * 2,
         false => Duration::ZERO,
     };
@@ -108,6 +115,7 @@ pub(crate) async fn start(
         closing,
         tasks,
         ledger,
+        turns,
         limits: (poll + sending_on, timing.close),
         _open: open,
         _consumer: consumer,
@@ -143,6 +151,7 @@ impl Receiver for SqsReceiver {
         self.closing.send_replace(true);
         // What waits here is dropped with this, and so released; so is what the last polls bring.
         self.handed.close();
+        self.turns.iter().for_each(|turns| turns.close());
         while let Ok(waiting) = self.handed.try_recv() {
             drop(waiting);
         }
@@ -173,6 +182,7 @@ impl Receiver for SqsReceiver {
 impl Drop for SqsReceiver {
     fn drop(&mut self) {
         self.closing.send_replace(true);
+        self.turns.iter().for_each(|turns| turns.close());
     }
 }
 

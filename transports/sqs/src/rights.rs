@@ -67,15 +67,17 @@ impl Named<'_> {
             "sqs:TagQueue",
             "sqs:UntagQueue",
         ];
-        let consumed = [self.queues(Purpose::Input), self.queues(Purpose::Delays)];
+        let consumed = [Purpose::Input, Purpose::Delays, Purpose::Inlet].map(|purpose| self.queues(purpose));
         let consumed = consumed.into_iter().flatten().collect();
         let set_aside = ["sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:SendMessage"];
         let others = self.plan.sends_to.iter().map(|name| self.queue(name));
+        let instead_of = self.plan.instead_of.iter().map(|name| self.queue(name));
         let events = self.plan.publishes.iter().map(|name| self.topic(name));
         [
             statement("Consume", &consume, &consumed),
             statement("SetAside", &set_aside, &self.queues(Purpose::Errors)),
             statement("Send", &["sqs:GetQueueUrl", "sqs:SendMessage"], &others.collect()),
+            statement("TellApart", &["sqs:GetQueueUrl"], &instead_of.collect()),
             statement(
                 "Publish",
                 &["sns:Publish", "sns:GetTopicAttributes"],
@@ -190,6 +192,24 @@ mod tests {
         let consumed = statement(&serde_json::from_str(&long).unwrap(), "Consume").unwrap();
         let queue = "arn:aws:sqs:eu-west-1:123456789012:prod-sales-delay.fifo";
         assert!(consumed["Resource"].as_array().unwrap().contains(&json!(queue)));
+        let ordered = crate::plan::tests::ordered(&["sales"]).unwrap();
+        let ordered = serde_json::from_str(&ordered.policy("123456789012")).unwrap();
+        let arns = |names: &[&str]| {
+            let arn = |name| format!("arn:aws:sqs:eu-west-1:123456789012:{name}");
+            json!(names.iter().map(arn).collect::<Vec<_>>())
+        };
+        for (name, queues) in [
+            ("Consume", &["prod-sales.fifo", "prod-sales_inlet"][..]),
+            ("TellApart", &["prod-sales"]),
+            ("Create", &["prod-error", "prod-sales.fifo", "prod-sales_inlet"]),
+            ("LetEventsIn", &["prod-sales_inlet"]),
+        ] {
+            assert_eq!(
+                statement(&ordered, name).unwrap()["Resource"],
+                arns(queues),
+                "{name}"
+            );
+        }
         let text = policy.to_string();
         assert!(!text.contains("\"*\"") && !text.contains("DeleteQueue"));
         let running: Value = serde_json::from_str(&plan.policy_to_run("123456789012")).unwrap();

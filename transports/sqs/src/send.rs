@@ -2,23 +2,29 @@
 //! requests as the limits allow.
 
 mod attempt;
+mod in_order;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, stream};
 use longhaul_core::{
+    address::Address,
     clock::Timestamp,
     transport::{Accepted, Destination, Dispatch, TransportError, TransportErrorKind},
 };
 
 use crate::{
     batch::{self, SNS_BYTES, SQS_BYTES},
+    fault::Fault,
     inner::{Events, Inner},
+    lanes::{Lane, Places},
     message::{self, Written},
+    ordered::Standing,
     waiting::{self, Waiting},
 };
 
-pub(crate) use attempt::{Answer, Place, in_batches};
+pub(crate) use attempt::{Answer, Kind, Place, in_batches};
+pub(crate) use in_order::in_order;
 
 /// How many queues and topics are sent to at the same time by one call.
 const PLACES_AT_ONCE: usize = 8;
@@ -39,8 +45,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) dispatch: Option<&'a Dispatch>,
     pub(crate) written: Written,
     pub(crate) due: Option<Timestamp>,
-    /// It goes to a queue for long delays.
+    /// It goes to a queue in which it waits, and is sent on from there.
     pub(crate) waiting: Option<Waiting>,
+    /// Where it stands in a queue that keeps order.
+    pub(crate) standing: Option<Standing>,
 }
 
 /// A message that can be sent: its form, where it goes, and whether it goes round first.
@@ -54,8 +62,23 @@ struct Ready {
 /// Where a message goes, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum To {
-    Queue(String),
+    Queue(Kind, String),
     Topic(String),
+}
+
+impl To {
+    /// The queue of an address, for a message that is not delayed.
+    fn address(inner: &Inner, address: &Address) -> Result<Self, TransportError> {
+        let kind = match inner.names.is_ordered(address) {
+            true => Kind::Fifo,
+            false => Kind::Standard,
+        };
+        Ok(Self::Queue(kind, inner.names.queue(address)?))
+    }
+
+    const fn is_fifo(&self) -> bool {
+        matches!(self, Self::Queue(Kind::Fifo, _))
+    }
 }
 
 /// Sends a batch: one result per message, in its order.
@@ -70,12 +93,14 @@ pub(crate) async fn dispatch(inner: &Inner, batch: &[Dispatch]) -> Vec<Outcome> 
                     outcomes[at] = Some(Ok(Accepted::NoSubscribers));
                 }
                 for to in ready.to {
+                    let standing = to.is_fifo().then(|| Standing::of(&dispatch.envelope));
                     places.entry(to).or_default().push(Outgoing {
                         at,
                         dispatch: Some(dispatch),
                         written: ready.written.clone(),
                         due: dispatch.due,
                         waiting: ready.waiting,
+                        standing,
                     });
                 }
             }
@@ -83,7 +108,11 @@ pub(crate) async fn dispatch(inner: &Inner, batch: &[Dispatch]) -> Vec<Outcome> 
     }
     let sending: Vec<_> = places
         .into_iter()
-        .map(|(to, messages)| to_place(inner, to, messages))
+        .map(|(to, messages)| {
+            // Before anything is waited for, so that calls stand in line as they were made.
+            let places = places_in_line(inner, &to, &messages);
+            to_place(inner, to, messages, places)
+        })
         .collect();
     let mut sent = stream::iter(sending).buffer_unordered(PLACES_AT_ONCE);
     while let Some(results) = sent.next().await {
@@ -107,19 +136,41 @@ pub(crate) async fn dispatch(inner: &Inner, batch: &[Dispatch]) -> Vec<Outcome> 
         .collect()
 }
 
-async fn to_place(inner: &Inner, to: To, messages: Vec<Outgoing<'_>>) -> Vec<(usize, Outcome)> {
+/// The places of messages that go to a queue that keeps order.
+fn places_in_line(inner: &Inner, to: &To, messages: &[Outgoing<'_>]) -> Option<Places> {
+    let To::Queue(Kind::Fifo, name) = to else {
+        return None;
+    };
+    let standings = messages.iter().filter_map(|message| message.standing.as_ref());
+    let lanes: BTreeSet<Lane> = standings
+        .map(|standing| (name.clone(), standing.group.clone()))
+        .collect();
+    Some(inner.lanes.enter(lanes))
+}
+
+async fn to_place(
+    inner: &Inner,
+    to: To,
+    messages: Vec<Outgoing<'_>>,
+    places: Option<Places>,
+) -> Vec<(usize, Outcome)> {
     let most = match &to {
-        To::Queue(_) => SQS_BYTES,
+        To::Queue(..) => SQS_BYTES,
         To::Topic(_) => SNS_BYTES,
     };
+    if let Some(places) = &places {
+        places.turn().await;
+    }
     let place = match &to {
-        To::Queue(name) => inner.queues.url(inner, name).await.map(|url| Place::Queue {
+        To::Queue(kind, name) => inner.queues.url(inner, name).await.map(|url| Place::Queue {
             name: name.clone(),
             url,
+            kind: *kind,
         }),
         To::Topic(name) => Ok(Place::Topic(name.clone())),
     };
     match place {
+        Ok(place) if to.is_fifo() => in_order(inner, &place, &messages).await,
         Ok(place) => in_batches(inner, &place, &messages, most).await,
         Err(fault) => messages
             .iter()
@@ -154,7 +205,7 @@ fn is_small(dispatch: &Dispatch) -> bool {
 /// Where a message goes that is not delayed, and the largest message there.
 fn destination(inner: &Inner, dispatch: &Dispatch) -> Result<(Vec<To>, usize), TransportError> {
     match &dispatch.to {
-        Destination::Queue(address) => Ok((vec![To::Queue(inner.names.queue(address)?)], SQS_BYTES)),
+        Destination::Queue(address) => Ok((vec![To::address(inner, address)?], SQS_BYTES)),
         Destination::Subscribers(event) => subscribers(inner, event),
     }
 }
@@ -177,17 +228,24 @@ fn written(inner: &Inner, dispatch: &Dispatch) -> Result<Ready, TransportError> 
     let lap = inner.caller.timing.lap;
     let mut waiting = None;
     let (to, most) = match &dispatch.to {
-        Destination::Queue(address) if delay > lap && inner.long_delays => {
-            waiting = dispatch.due.map(Waiting::until);
-            (vec![To::Queue(inner.names.delays(address)?)], SQS_BYTES)
-        }
-        Destination::Queue(address) if delay > lap => {
+        Destination::Queue(address) if delay > lap && !inner.long_delays => {
             return Err(invalid(format!(
                 "send {id} to `{address}`: its delay of {} s is over the {} s that SQS keeps; use an endpoint with a \
                  store, where the rest waits, or SqsBuilder::long_delays here and at the endpoint",
                 delay.as_secs(),
                 lap.as_secs()
             )));
+        }
+        // A FIFO queue takes no delays.
+        Destination::Queue(address) if !delay.is_zero() && inner.names.is_ordered(address) => {
+            waiting = dispatch.due.map(Waiting::until);
+            let inlet = To::Queue(Kind::Inlet, inner.names.inlet(address)?);
+            (vec![inlet], SQS_BYTES)
+        }
+        Destination::Queue(address) if delay > lap => {
+            waiting = dispatch.due.map(Waiting::until);
+            let round = To::Queue(Kind::Round, inner.names.delays(address)?);
+            (vec![round], SQS_BYTES)
         }
         Destination::Subscribers(event) if !delay.is_zero() => {
             return Err(invalid(format!(
@@ -213,7 +271,7 @@ fn subscribers(inner: &Inner, event: &str) -> Result<(Vec<To>, usize), Transport
         Events::Topics => Ok((vec![To::Topic(inner.names.topic(event)?)], SNS_BYTES)),
         Events::ByPublisher(subscribers) => {
             let queues = subscribers.get(event).into_iter().flatten();
-            let queues = queues.map(|queue| inner.names.queue(queue).map(To::Queue));
+            let queues = queues.map(|queue| To::address(inner, queue));
             Ok((queues.collect::<Result<_, _>>()?, SQS_BYTES))
         }
     }
@@ -222,16 +280,22 @@ fn subscribers(inner: &Inner, event: &str) -> Result<(Vec<To>, usize), Transport
 impl Outgoing<'_> {
     fn doing(&self) -> String {
         let Some(dispatch) = self.dispatch else {
-            return format!("send {} on, which was delayed", self.written.id);
+            return format!("send {} on, which came by another queue", self.written.id());
         };
         let id = &dispatch.envelope.id;
         match &dispatch.to {
             Destination::Queue(address) if self.waiting.is_some() => format!(
-                "send {id} to `{address}` through its queue for delays over 900 s, which SqsBuilder::long_delays makes"
+                "send {id} to `{address}` through its queue for what waits, which its endpoint makes for delays over 900 s \
+                 with SqsBuilder::long_delays, and for any with SqsBuilder::ordered"
             ),
             Destination::Queue(address) => format!("send {id} to `{address}`"),
             Destination::Subscribers(event) => format!("publish {id} as `{event}`"),
         }
+    }
+
+    /// What is told of it.
+    fn outcome(&self, result: Result<Accepted, Fault>) -> Outcome {
+        result.map_err(|fault| fault.while_sending(&self.doing()))
     }
 
     fn bytes(&self) -> usize {

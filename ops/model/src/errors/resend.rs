@@ -7,7 +7,7 @@ use longhaul_core::headers;
 use longhaul_core::ids::edited_message_id;
 use longhaul_core::limits::Limits;
 
-/// What marks a copy as a replay.
+/// What marks a copy as a replay, where the message does not say when it failed.
 const REPLAYED: &str = "1";
 
 /// What the runtime added for its own retries: a message that is sent again begins anew.
@@ -33,10 +33,15 @@ pub(crate) fn as_it_is(incoming: &Incoming) -> Result<Envelope, String> {
 }
 
 /// The same message once more: same id, same body, without the reasons why it failed.
+///
+/// Its mark says when it failed last: a replay that is repeated after a crash is the same copy, and the replay of its next
+/// failure is another one, to brokers that drop what they have had.
 pub(crate) fn replayed(incoming: &Incoming) -> Result<Envelope, String> {
     let mut envelope = as_it_is(incoming)?;
+    let failure = envelope.headers.get(headers::ERROR_LAST).unwrap_or(REPLAYED);
+    let failure = failure.to_owned();
     clean(&mut envelope);
-    envelope.headers.set(headers::REPLAY, REPLAYED);
+    envelope.headers.set(headers::REPLAY, failure);
     Ok(envelope)
 }
 
@@ -66,6 +71,7 @@ fn clean(envelope: &mut Envelope) {
 mod tests {
     use longhaul_core::headers::Headers;
     use longhaul_core::ids::MessageId;
+    use longhaul_core::ordering::copy;
 
     use super::*;
 
@@ -99,6 +105,24 @@ mod tests {
                 ("tenant", "acme"),
             ]
         );
+    }
+
+    /// A FIFO queue of SQS drops a copy that it has had within five minutes, and the original is gone by then.
+    #[test]
+    fn when_a_message_fails_again_after_its_replay_the_next_replay_is_another_copy() {
+        let failed_at = |time: &str| {
+            let mut failed = failed();
+            let last = (headers::ERROR_LAST.to_owned(), time.as_bytes().to_vec());
+            failed.headers.push(last);
+            copy(&replayed(&failed).expect("readable"))
+        };
+        let (first, second) = ("2026-11-21T12:00:00Z", "2026-11-21T12:01:00Z");
+        assert_eq!(
+            failed_at(first),
+            failed_at(first),
+            "a replay that was killed and run again"
+        );
+        assert_ne!(failed_at(first), failed_at(second));
     }
 
     #[test]

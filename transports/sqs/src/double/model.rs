@@ -39,6 +39,7 @@ struct State {
     receipts: u64,
     /// How many of the next batches are taken without an answer.
     unanswered: usize,
+    refuses_changes: bool,
 }
 
 /// Clones are the same.
@@ -58,6 +59,16 @@ impl Model {
     /// The next batches take effect, but nobody hears of it.
     pub(crate) fn leave_unanswered(&self, batches: usize) {
         self.lock().unanswered = batches;
+    }
+
+    /// Leases can't be renewed, and messages not be given back.
+    pub(crate) fn refuse_changes(&self, refuses: bool) {
+        self.lock().refuses_changes = refuses;
+    }
+
+    /// Whether there is a queue of this name.
+    pub(crate) fn has(&self, queue: &str) -> bool {
+        self.lock().queues.contains_key(queue)
     }
 
     /// How many messages are in a queue, visible or not.
@@ -182,6 +193,7 @@ impl State {
                 }
                 super::all_done(body)
             }
+            "ChangeMessageVisibilityBatch" if self.refuses_changes => Reply::error(400, "RequestThrottled"),
             "ChangeMessageVisibilityBatch" => {
                 for entry in body["Entries"].as_array().unwrap() {
                     let receipt = text(&entry["ReceiptHandle"]);
@@ -222,10 +234,13 @@ impl State {
             let message = &mut queue.messages[at];
             message.visible = now + seconds(&body["VisibilityTimeout"]);
             message.receipt = Some(receipt.clone());
+            let mut told = json!({ "ApproximateReceiveCount": "1" });
+            if let Some(group) = &message.group {
+                told["MessageGroupId"] = json!(group);
+            }
             came.push(json!({
                 "MessageId": format!("sqs-{}", self.receipts), "ReceiptHandle": receipt,
-                "Body": message.body, "MessageAttributes": message.attributes,
-                "Attributes": { "ApproximateReceiveCount": "1" },
+                "Body": message.body, "MessageAttributes": message.attributes, "Attributes": told,
             }));
         }
         Reply::ok(json!({ "Messages": came }))

@@ -49,7 +49,10 @@ fn sent(envelope: &Envelope) -> Message {
     let written = write(envelope).unwrap();
     message(
         &written.body,
-        &[(ID, text(&written.id)), (MESSAGE, text(&written.message))],
+        &[
+            (ID, text(written.id())),
+            (MESSAGE, text(written.text(MESSAGE).unwrap())),
+        ],
     )
 }
 
@@ -182,7 +185,7 @@ proptest! {
         let headers: Headers = pairs.collect();
         let envelope = Envelope::new(MessageId::new(&id).unwrap(), headers, body.into());
         let written = write(&envelope).unwrap();
-        for text in [&written.body, &written.id, &written.message] {
+        for text in [&written.body[..], written.id(), written.text(MESSAGE).unwrap()] {
             prop_assert!(!text.is_empty() && text.chars().all(crate::text::is_allowed));
         }
         let (incoming, _) = incoming(sent(&envelope));

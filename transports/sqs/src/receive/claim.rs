@@ -8,7 +8,10 @@ use longhaul_core::transport::{Settle, Settled, TransportError, TransportErrorKi
 use tokio::sync::watch;
 
 use crate::{
-    receive::ledger::{How, Ledger},
+    receive::{
+        ledger::{How, Ledger},
+        turns::Turn,
+    },
     timing::seconds_up,
 };
 
@@ -22,6 +25,8 @@ pub(crate) struct Claim {
     pub(crate) key: u64,
     pub(crate) lost: watch::Receiver<bool>,
     pub(crate) is_settled: bool,
+    /// Its place among those that are kept in order.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Claim {
@@ -30,6 +35,13 @@ impl Claim {
         let Some(answer) = self.ledger.settle(self.key, how) else {
             return Ok(Settled::Lost);
         };
+        // Else, those behind it are given back when this is dropped. A message that is handled, and deleted only after the next
+        // one of its group was begun, is a duplicate if it comes again.
+        if let (How::Delete, Some(turn)) = (how, self.turn.take()) {
+            turn.done();
+        } else {
+            drop(self.turn.take());
+        }
         // The ledger answers at the latest when the lease lapses; this is for the end of the runtime.
         match tokio::time::timeout(self.ledger.patience(), answer).await {
             Ok(Ok(settled)) => settled,

@@ -49,6 +49,7 @@ async fn until(wake: Option<Instant>) {
 
 async fn tell(inner: &Inner, url: &str, ledger: &Ledger, work: Work) {
     let sent = Instant::now();
+    inner.caller.requests.note_settlement(work.entries.len());
     let answer = match work.task {
         Task::Delete => delete(inner, url, &work).await,
         Task::Release | Task::Renew => change(inner, url, &work).await,

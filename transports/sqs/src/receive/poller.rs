@@ -20,6 +20,7 @@ use crate::{
         Handed,
         claim::Claim,
         ledger::{Ledger, Open},
+        turns::Turns,
     },
     timing::seconds_up,
 };
@@ -53,6 +54,8 @@ pub(crate) struct Poller {
     pub(crate) helpers: Arc<Helpers>,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) ledger: Arc<Ledger>,
+    /// Where the queue keeps order.
+    pub(crate) turns: Option<Arc<Turns>>,
     pub(crate) hand: mpsc::Sender<Handed>,
     pub(crate) closes: watch::Receiver<bool>,
     pub(crate) _open: Open,
@@ -135,9 +138,15 @@ impl Poller {
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .message_attribute_names("All");
+        let request = match self.turns {
+            Some(_) => request.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId),
+            None => request,
+        };
         let limit = timing.wait + timing.poll_slack;
         let answer = self.inner.caller.within(limit, request.send()).await?;
-        Ok(answer.messages.unwrap_or_default())
+        let messages = answer.messages.unwrap_or_default();
+        self.inner.caller.requests.note_poll(messages.len());
+        Ok(messages)
     }
 
     async fn hand_out(&self, messages: Vec<Message>, permits: Vec<OwnedSemaphorePermit>) {
@@ -149,16 +158,23 @@ impl Poller {
             };
             let bytes = message.body.as_ref().map_or(0, String::len);
             let (key, lost) = self.ledger.enter(&receipt, bytes, permit);
+            let in_line = self.turns.as_ref().map(|turns| (turns, group(&message)));
             let claim = Claim {
                 ledger: Arc::clone(&self.ledger),
                 key,
                 lost: lost.clone(),
                 is_settled: false,
+                turn: in_line
+                    .as_ref()
+                    .map(|(turns, group)| Turns::turn(turns, group, key)),
             };
             let (incoming, redeliveries) = incoming(message);
             let delivery = Delivery::new(incoming, redeliveries, Box::new(claim));
-            // Where nobody listens any more, dropping it gives it back.
-            drop(self.hand.send(Ok((delivery, lost))).await);
+            match in_line {
+                Some((turns, group)) => turns.enter(&group, key, Ok((delivery, lost))),
+                // Where nobody listens any more, dropping it gives it back.
+                None => drop(self.hand.send(Ok((delivery, lost))).await),
+            }
         }
     }
 
@@ -185,6 +201,14 @@ impl Poller {
         }
         true
     }
+}
+
+/// The group of a message in a FIFO queue, which SQS always tells; else it is alone.
+fn group(message: &Message) -> String {
+    let told = message.attributes.as_ref();
+    let told = told.and_then(|told| told.get(&MessageSystemAttributeName::MessageGroupId));
+    let alone = || message.message_id.clone().unwrap_or_default();
+    told.cloned().unwrap_or_else(alone)
 }
 
 /// Resolves when the receiver closes or is gone.

@@ -1,5 +1,8 @@
 //! Takes what comes round in the queue for long delays, and sends it round again, or to the input queue for the rest.
 //!
+//! Where the input queue keeps order, this empties its inlet instead: what is due there goes to the input queue, and what is
+//! not waits in the inlet again.
+//!
 //! Each message carries the time when it is due, so that what a lap takes beside its 900 s does not add up. A message is
 //! deleted when SQS has confirmed the next one; where that is unclear both may go on, as everywhere with SQS.
 
@@ -16,16 +19,20 @@ use tokio::{
 use crate::{
     batch::{ENTRIES, SQS_BYTES},
     fault::{Fault, FaultKind},
+    incoming::{self, FOREIGN_ID, TYPE},
     inner::Inner,
     laps::{Next, step},
-    message::{ID, MESSAGE, Written},
+    message::{Attribute, ID, MESSAGE, Written},
+    ordered::Standing,
     plan::RETENTION_SECONDS,
     receive::Handed,
-    send::{Outgoing, Place, in_batches},
+    send::{Kind, Outgoing, Place, in_batches, in_order},
     timing::seconds_up,
     waiting::{DELAY, Waiting},
 };
 
+/// The most attributes of a message.
+const ATTRIBUTES: usize = 10;
 /// How many batches are sent on at the same time.
 const AT_ONCE: usize = 4;
 
@@ -37,6 +44,7 @@ pub(crate) struct Pump {
     round: String,
     /// The queue that they are for.
     input: String,
+    is_ordered: bool,
     closes: watch::Receiver<bool>,
     hand: mpsc::Sender<Handed>,
 }
@@ -46,7 +54,9 @@ pub(crate) struct Pump {
 struct Turn {
     receipt: String,
     written: Written,
-    waiting: Waiting,
+    /// Until when; what is not delayed is in an inlet.
+    waiting: Option<Waiting>,
+    standing: Option<Standing>,
 }
 
 impl Pump {
@@ -56,18 +66,26 @@ impl Pump {
         closes: watch::Receiver<bool>,
         hand: mpsc::Sender<Handed>,
     ) -> Result<Self, TransportError> {
-        let (round, input) = (inner.names.delays(source)?, inner.names.queue(source)?);
-        tracing::info!(
-            queue = round,
-            "takes delays over {} s for senders without a store; what waits there is lost when this endpoint does not run \
-             for {} days",
-            inner.caller.timing.lap.as_secs(),
-            RETENTION_SECONDS / 86_400
-        );
+        let is_ordered = inner.names.is_ordered(source);
+        let round = match is_ordered {
+            true => inner.names.inlet(source)?,
+            false => inner.names.delays(source)?,
+        };
+        let input = inner.names.queue(source)?;
+        if inner.long_delays {
+            tracing::info!(
+                queue = round,
+                "takes delays over {} s for senders without a store; what waits there is lost when this endpoint does not \
+                 run for {} days",
+                inner.caller.timing.lap.as_secs(),
+                RETENTION_SECONDS / 86_400
+            );
+        }
         Ok(Self {
             inner,
             round,
             input,
+            is_ordered,
             closes,
             hand,
         })
@@ -102,9 +120,12 @@ impl Pump {
                         .filter_map(|message| self.turn(message))
                         .collect();
                     if !turns.is_empty() {
-                        let (inner, round, input) =
-                            (Arc::clone(&self.inner), self.round.clone(), self.input.clone());
-                        moving.push(send_on(inner, round, input, turns).boxed());
+                        let way = Way {
+                            round: self.round.clone(),
+                            input: self.input.clone(),
+                            is_ordered: self.is_ordered,
+                        };
+                        moving.push(send_on(Arc::clone(&self.inner), way, turns).boxed());
                     }
                 }
                 Err(fault) => {
@@ -154,65 +175,127 @@ impl Pump {
         since.elapsed() >= self.inner.caller.timing.grace
     }
 
-    /// What a message of ours says; others stay where they are.
-    fn turn(&self, message: Message) -> Option<Turn> {
-        let mut attributes = message.message_attributes.unwrap_or_default();
-        let mut text = |name: &str| attributes.remove(name).and_then(|value| value.string_value);
-        let (id, packed, delay) = (text(ID), text(MESSAGE), text(DELAY));
-        let waiting = delay.as_deref().and_then(Waiting::read);
-        let (Some(receipt), Some(body), Some(id), Some(packed), Some(waiting)) =
-            (message.receipt_handle, message.body, id, packed, waiting)
-        else {
+    /// What a message says. In a queue in which messages go round, those of others stay where they are.
+    fn turn(&self, mut message: Message) -> Option<Turn> {
+        let receipt = message.receipt_handle.take();
+        let native = message.message_id.clone().unwrap_or_default();
+        let turn = match self.is_ordered {
+            true => came_in(message, &native),
+            false => came_round(message),
+        };
+        let turn = receipt.zip(turn).map(|(receipt, turn)| Turn { receipt, ..turn });
+        if turn.is_none() {
             tracing::warn!(
                 queue = self.round,
-                message = message.message_id,
+                message = native,
                 "a message that is not one of ours stays in the queue for long delays: take it out"
             );
-            return None;
-        };
-        let written = Written {
-            body,
-            id,
-            message: packed,
-        };
-        Some(Turn {
-            receipt,
-            written,
-            waiting,
-        })
+        }
+        turn
     }
+}
+
+/// A message that was delayed.
+fn came_round(message: Message) -> Option<Turn> {
+    let mut attributes = message.message_attributes.unwrap_or_default();
+    let mut text = |name: &str| attributes.remove(name).and_then(|value| value.string_value);
+    let (id, packed) = (text(ID)?, text(MESSAGE)?);
+    let waiting = Waiting::read(&text(DELAY)?)?;
+    let written = Written {
+        body: message.body?,
+        attributes: vec![Attribute::ours(ID, id), Attribute::ours(MESSAGE, packed)],
+    };
+    Some(Turn {
+        receipt: String::new(),
+        written,
+        waiting: Some(waiting),
+        standing: None,
+    })
+}
+
+/// Whatever came into an inlet, as it is.
+fn came_in(message: Message, native: &str) -> Option<Turn> {
+    let body = message.body.clone()?;
+    let attributes = message.message_attributes.clone().unwrap_or_default();
+    let attributes = attributes
+        .into_iter()
+        .map(|(name, value)| incoming::attribute(name, value));
+    let (waiting, mut attributes): (Vec<_>, Vec<_>) =
+        attributes.partition(|attribute: &Attribute| attribute.name == DELAY);
+    attributes.sort_by(|one, other| one.name.cmp(&other.name));
+    let has = |name: &str| attributes.iter().any(|attribute| attribute.name == name);
+    // SQS's own name, which is the id of what another program has sent, changes with the queue.
+    let is_named = has(FOREIGN_ID) || has(MESSAGE) || attributes.len() >= ATTRIBUTES;
+    if has(TYPE) && !is_named {
+        attributes.push(Attribute::ours(FOREIGN_ID, native.to_owned()));
+    }
+    let (incoming, _) = incoming::incoming(message);
+    let waiting = waiting.first().and_then(|waiting| waiting.text.as_deref());
+    let waiting = waiting.and_then(Waiting::read);
+    let standing = Standing::of_incoming(&incoming, native);
+    Some(Turn {
+        receipt: String::new(),
+        written: Written { body, attributes },
+        waiting,
+        standing: Some(match waiting {
+            Some(waiting) => standing.due(waiting.due),
+            None => standing,
+        }),
+    })
+}
+
+/// From where messages are sent on, and where to.
+#[derive(Debug)]
+struct Way {
+    round: String,
+    input: String,
+    is_ordered: bool,
 }
 
 /// Sends messages on, each round again or to the input queue, and deletes those that SQS has there. The others come round
 /// by themselves when their lease has run out.
-async fn send_on(inner: Arc<Inner>, round: String, input: String, turns: Vec<Turn>) {
-    let (inner, round, input) = (&*inner, round.as_str(), input.as_str());
+async fn send_on(inner: Arc<Inner>, way: Way, turns: Vec<Turn>) {
+    let inner = &*inner;
     let now = inner.clock.now();
     let (mut again, mut direct, mut receipts) = (Vec::new(), Vec::new(), Vec::new());
     for (at, turn) in turns.into_iter().enumerate() {
         receipts.push(turn.receipt);
-        let rest = inner.clock.to_real(turn.waiting.due.since(now));
-        let goes_round = matches!(step(rest, inner.caller.timing.lap), Next::Lap(_));
+        let due = turn.waiting.map(|waiting| waiting.due);
+        let rest = due
+            .map(|due| inner.clock.to_real(due.since(now)))
+            .unwrap_or_default();
+        let goes_round = match way.is_ordered {
+            true => !rest.is_zero(),
+            false => matches!(step(rest, inner.caller.timing.lap), Next::Lap(_)),
+        };
         let list = if goes_round { &mut again } else { &mut direct };
         list.push(Outgoing {
             at,
             dispatch: None,
             written: turn.written,
-            due: Some(turn.waiting.due),
-            waiting: goes_round.then(|| turn.waiting.again()),
+            due,
+            waiting: turn.waiting.filter(|_| goes_round).map(Waiting::again),
+            standing: turn.standing,
         });
     }
-    let (again, direct) = tokio::join!(to(inner, round, &again), to(inner, input, &direct));
+    let (round, input) = match way.is_ordered {
+        true => (Kind::Inlet, Kind::Fifo),
+        false => (Kind::Round, Kind::Standard),
+    };
+    let (again, direct) = tokio::join!(
+        to(inner, &way.round, round, &again),
+        to(inner, &way.input, input, &direct)
+    );
     let sent: Vec<&String> = again
         .into_iter()
         .chain(direct)
         .filter_map(|at| receipts.get(at))
         .collect();
     if !sent.is_empty()
-        && let Err(fault) = delete(inner, round, &sent).await
+        && let Err(fault) = delete(inner, &way.round, &sent).await
     {
         tracing::warn!(
-            queue = round,
+            queue = way.round,
             fault = fault.text,
             "messages that were sent on could not be deleted, and may go on twice"
         );
@@ -220,26 +303,30 @@ async fn send_on(inner: Arc<Inner>, round: String, input: String, turns: Vec<Tur
 }
 
 /// Sends messages to one queue. Which of them SQS has.
-async fn to(inner: &Inner, queue: &str, messages: &[Outgoing<'_>]) -> Vec<usize> {
+async fn to(inner: &Inner, queue: &str, kind: Kind, messages: &[Outgoing<'_>]) -> Vec<usize> {
     if messages.is_empty() {
         return Vec::new();
     }
     let url = match inner.queues.url(inner, queue).await {
         Ok(url) => url,
         Err(fault) => {
-            tracing::warn!(queue, fault = fault.text, "delayed messages can't be sent on yet");
+            tracing::warn!(queue, fault = fault.text, "messages can't be sent on yet");
             return Vec::new();
         }
     };
     let place = Place::Queue {
         name: queue.to_owned(),
         url,
+        kind,
     };
-    let outcomes = in_batches(inner, &place, messages, SQS_BYTES).await;
+    let outcomes = match kind {
+        Kind::Fifo => in_order(inner, &place, messages).await,
+        Kind::Standard | Kind::Round | Kind::Inlet => in_batches(inner, &place, messages, SQS_BYTES).await,
+    };
     let sent = outcomes.into_iter().filter_map(|(at, outcome)| match outcome {
         Ok(_) => Some(at),
         Err(error) => {
-            tracing::warn!(queue, %error, "a delayed message can't be sent on yet");
+            tracing::warn!(queue, %error, "a message can't be sent on yet");
             None
         }
     });

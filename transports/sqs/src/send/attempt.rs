@@ -1,22 +1,39 @@
 //! One place's messages, batch after batch; what AWS puts off is tried again, entry by entry.
 
 use aws_sdk_sns::types::{MessageAttributeValue as TopicAttribute, PublishBatchRequestEntry};
-use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::{
+    primitives::Blob,
+    types::{MessageAttributeValue, SendMessageBatchRequestEntry},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use longhaul_core::transport::Accepted;
 
 use crate::{
     fault::{Fault, FaultKind},
     inner::Inner,
-    message::{ID, MESSAGE, TEXT},
+    message::Attribute,
     send::{Outcome, Outgoing, cut},
     timing::seconds_up,
     waiting::DELAY,
 };
 
+/// What a queue is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// It delays each message as long as that says.
+    Standard,
+    /// It keeps order, and delays nothing.
+    Fifo,
+    /// Messages go round in it, each lap as long as the queue says.
+    Round,
+    /// A standard queue from which messages are sent on to one that keeps order.
+    Inlet,
+}
+
 /// Where a batch goes.
 #[derive(Debug)]
 pub(crate) enum Place {
-    Queue { name: String, url: String },
+    Queue { name: String, url: String, kind: Kind },
     Topic(String),
 }
 
@@ -54,28 +71,24 @@ pub(crate) async fn in_batches(
     let mut outcomes = Vec::with_capacity(messages.len());
     let mut stop: Option<Fault> = None;
     for range in cut(messages, most) {
-        let batch = &messages[range];
+        let batch: Vec<&Outgoing<'_>> = messages[range].iter().collect();
         let results = match &stop {
             Some(fault) => batch.iter().map(|_| Err(fault.clone())).collect(),
             None => {
-                let (results, fault) = one_batch(inner, place, batch).await;
+                let (results, fault) = one_batch(inner, place, &batch).await;
                 stop = fault.and_then(|fault| for_the_rest(&fault));
                 results
             }
         };
-        for (message, result) in batch.iter().zip(results) {
-            let outcome = match result {
-                Ok(accepted) => Ok(accepted),
-                Err(fault) => Err(fault.while_sending(&message.doing())),
-            };
-            outcomes.push((message.at, outcome));
+        for (message, result) in batch.into_iter().zip(results) {
+            outcomes.push((message.at, message.outcome(result)));
         }
     }
     outcomes
 }
 
 /// What the batches behind one that failed as a whole come to: they would fail in the same way, after as long a time.
-fn for_the_rest(fault: &Fault) -> Option<Fault> {
+pub(super) fn for_the_rest(fault: &Fault) -> Option<Fault> {
     match fault.kind {
         FaultKind::Missing | FaultKind::Denied | FaultKind::Unreached | FaultKind::Throttled => {
             Some(fault.clone())
@@ -93,10 +106,10 @@ fn for_the_rest(fault: &Fault) -> Option<Fault> {
 
 /// Sends one batch, and again what was put off. Nothing is sent twice that may have been taken. With the results comes
 /// the fault of the last request, where it failed as a whole.
-async fn one_batch(
+pub(super) async fn one_batch(
     inner: &Inner,
     place: &Place,
-    batch: &[Outgoing<'_>],
+    batch: &[&Outgoing<'_>],
 ) -> (Vec<Result<Accepted, Fault>>, Option<Fault>) {
     let mut whole = None;
     let mut results: Vec<Option<Result<Accepted, Fault>>> = batch.iter().map(|_| None).collect();
@@ -133,12 +146,13 @@ impl Place {
     async fn attempt(
         &self,
         inner: &Inner,
-        batch: &[Outgoing<'_>],
+        batch: &[&Outgoing<'_>],
         open: &[usize],
     ) -> Result<(Answer, Accepted), Fault> {
+        inner.caller.requests.note_send(open.len());
         match self {
-            Self::Queue { name, url } => {
-                let answer = to_queue(inner, url, batch, open).await;
+            Self::Queue { name, url, kind } => {
+                let answer = to_queue(inner, url, *kind, batch, open).await;
                 if matches!(&answer, Err(fault) if fault.kind == FaultKind::Missing) {
                     inner.queues.forget(name);
                 }
@@ -166,33 +180,40 @@ impl Place {
     }
 }
 
-async fn to_queue(inner: &Inner, url: &str, batch: &[Outgoing<'_>], open: &[usize]) -> Result<Answer, Fault> {
+async fn to_queue(
+    inner: &Inner,
+    url: &str,
+    kind: Kind,
+    batch: &[&Outgoing<'_>],
+    open: &[usize],
+) -> Result<Answer, Fault> {
     let mut entries = Vec::with_capacity(open.len());
     for at in open {
-        let message = &batch[*at];
+        let message = batch[*at];
         let mut entry = SendMessageBatchRequestEntry::builder()
             .id(at.to_string())
             .message_body(&message.written.body);
-        let mut attributes = vec![
-            (ID, message.written.id.clone()),
-            (MESSAGE, message.written.message.clone()),
-        ];
-        entry = match message.waiting {
-            None => entry.delay_seconds(delay_seconds(inner, message)),
+        entry = match (kind, message.waiting, &message.standing) {
+            (Kind::Standard | Kind::Inlet, _, _) => entry.delay_seconds(delay_seconds(inner, message)),
             // A FIFO queue delays by itself, and takes no other delay.
-            Some(waiting) => {
-                attributes.push((DELAY, waiting.write()));
-                let (group, deduplication) = waiting.ids(&message.written.id);
+            (Kind::Round, Some(waiting), _) => {
+                let (group, deduplication) = waiting.ids(message.written.id());
                 entry
                     .message_group_id(group)
                     .message_deduplication_id(deduplication)
             }
+            (Kind::Fifo, _, Some(standing)) => entry
+                .message_group_id(&standing.group)
+                .message_deduplication_id(&standing.deduplication),
+            (Kind::Round, None, _) | (Kind::Fifo, _, None) => {
+                return Err(Fault::new(FaultKind::Refused, "the message has no group"));
+            }
         };
-        for (name, value) in attributes {
-            let value = MessageAttributeValue::builder()
-                .data_type(TEXT)
-                .string_value(value);
-            entry = entry.message_attributes(name, value.build().map_err(incomplete)?);
+        let delay = message
+            .waiting
+            .map(|waiting| Attribute::ours(DELAY, waiting.write()));
+        for attribute in message.written.attributes.iter().chain(&delay) {
+            entry = entry.message_attributes(&attribute.name, value_of(attribute)?);
         }
         entries.push(entry.build().map_err(incomplete)?);
     }
@@ -214,16 +235,35 @@ async fn to_queue(inner: &Inner, url: &str, batch: &[Outgoing<'_>], open: &[usiz
     })
 }
 
-async fn to_topic(inner: &Inner, arn: &str, batch: &[Outgoing<'_>], open: &[usize]) -> Result<Answer, Fault> {
+/// An attribute as the SDK has it.
+fn value_of(attribute: &Attribute) -> Result<MessageAttributeValue, Fault> {
+    let binary = attribute.base64.as_ref().map(|text| BASE64_STANDARD.decode(text));
+    let binary = binary.transpose().map_err(incomplete)?;
+    let value = MessageAttributeValue::builder()
+        .data_type(&attribute.kind)
+        .set_string_value(attribute.text.clone())
+        .set_binary_value(binary.map(Blob::new));
+    value.build().map_err(incomplete)
+}
+
+async fn to_topic(
+    inner: &Inner,
+    arn: &str,
+    batch: &[&Outgoing<'_>],
+    open: &[usize],
+) -> Result<Answer, Fault> {
     let mut entries = Vec::with_capacity(open.len());
     for at in open {
-        let message = &batch[*at];
+        let message = batch[*at];
         let mut entry = PublishBatchRequestEntry::builder()
             .id(at.to_string())
             .message(&message.written.body);
-        for (name, value) in [(ID, &message.written.id), (MESSAGE, &message.written.message)] {
-            let value = TopicAttribute::builder().data_type(TEXT).string_value(value);
-            entry = entry.message_attributes(name, value.build().map_err(incomplete)?);
+        // What is published was written here, and all of it is text.
+        for attribute in &message.written.attributes {
+            let value = TopicAttribute::builder()
+                .data_type(&attribute.kind)
+                .set_string_value(attribute.text.clone());
+            entry = entry.message_attributes(&attribute.name, value.build().map_err(incomplete)?);
         }
         entries.push(entry.build().map_err(incomplete)?);
     }
@@ -255,8 +295,8 @@ fn delay_seconds(inner: &Inner, message: &Outgoing<'_>) -> i32 {
     let delay = message
         .due
         .map(|due| inner.clock.to_real(due.since(inner.clock.now())));
-    // Checked when the message was taken in; time only goes on.
-    seconds_up(delay.unwrap_or_default()).min(900)
+    // What is longer waits for the rest after that.
+    seconds_up(delay.unwrap_or_default()).min(seconds_up(inner.caller.timing.lap))
 }
 
 fn incomplete(error: impl std::error::Error) -> Fault {

@@ -15,22 +15,51 @@ use longhaul_core::{
 use longhaul_sqs::Sqs;
 use longhaul_testing::{admin_suite::AdminFixture, transport_suite::TransportFixture};
 
-use crate::support::{builder_at, endpoint, raw, unique};
+use crate::support::{address, builder_at, endpoint, raw, unique};
 
 const PREFIX: &str = "c-";
 
+/// What the cases call the queues that are to keep order. Error queues don't.
+const ORDERED: [&str; 9] = [
+    "sales", "Sales", "first", "second", "billing", "late", "missing", "nowhere", "foreign",
+];
+
 struct Fixture {
     run: String,
+    /// Its queues are FIFO queues.
+    is_ordered: bool,
 }
 
 impl Fixture {
     fn new() -> Self {
-        Self { run: unique() }
+        Self {
+            run: unique(),
+            is_ordered: false,
+        }
     }
 
-    async fn queue(queue: &Address) -> String {
-        let sqs = builder_at(&endpoint()).prefix(PREFIX).connect().await.unwrap();
-        name_of(&sqs, queue)
+    fn ordered() -> Self {
+        Self {
+            is_ordered: true,
+            ..Self::new()
+        }
+    }
+
+    async fn connect(&self) -> Sqs {
+        // The cases expect messages in order, which a standard queue does not promise and the emulator keeps.
+        let builder = builder_at(&endpoint()).prefix(PREFIX).pollers(1);
+        if !self.is_ordered {
+            return builder.connect().await.unwrap();
+        }
+        let names = ORDERED.map(|hint| self.unique(hint));
+        let more = ["Foo.", "Foo.Foo.", "0.1.", "日本."].map(|start| format!("{start}{}", names[1]));
+        let all = names.into_iter().chain(more).map(|name| address(&name));
+        let all: Vec<Address> = all.collect();
+        builder.ordered(&all).connect().await.unwrap()
+    }
+
+    async fn queue(&self, queue: &Address) -> String {
+        name_of(&self.connect().await, queue)
     }
 }
 
@@ -46,9 +75,12 @@ fn name_of(sqs: &Sqs, queue: &Address) -> String {
 #[async_trait]
 impl TransportFixture for Fixture {
     async fn transport(&self) -> Arc<dyn Transport> {
-        // The cases expect messages in order, which a standard queue does not promise and the emulator keeps.
-        let builder = builder_at(&endpoint()).prefix(PREFIX).pollers(1);
-        Arc::new(builder.connect().await.unwrap())
+        Arc::new(self.connect().await)
+    }
+
+    /// A FIFO queue drops what it has had within five minutes.
+    fn tells_copies_apart(&self) -> bool {
+        !self.is_ordered
     }
 
     fn unique(&self, hint: &str) -> String {
@@ -106,12 +138,24 @@ impl TransportFixture for Fixture {
         if let Some(Ok(id)) = id {
             attributes.extend([("longhaul.id", id), ("longhaul.message", message.as_str())]);
         }
-        raw::put(&Self::queue(queue).await, body, &attributes).await;
+        raw::put(&self.queue(queue).await, body, &attributes).await;
         true
     }
 
     async fn delete_queue(&self, queue: &Address) -> bool {
-        raw::delete(&Self::queue(queue).await).await;
+        raw::delete(&self.queue(queue).await).await;
+        true
+    }
+
+    /// Where the emulator keeps its messages, the environment says how it is killed and started again.
+    async fn restart(&self) -> bool {
+        let Ok(command) = std::env::var("LONGHAUL_SQS_RESTART") else {
+            return false;
+        };
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let mut restart = std::process::Command::new("bash");
+        let ended = restart.args(["-c", &command]).current_dir(root).status();
+        assert!(ended.unwrap().success(), "{command}");
         true
     }
 }
@@ -119,11 +163,18 @@ impl TransportFixture for Fixture {
 #[async_trait]
 impl AdminFixture for Fixture {
     async fn admin(&self) -> (Arc<dyn Transport>, Arc<dyn QueueAdmin>) {
-        let builder = builder_at(&endpoint()).prefix(PREFIX).pollers(1);
-        let sqs = Arc::new(builder.connect().await.unwrap());
+        let sqs = Arc::new(self.connect().await);
         (Arc::clone(&sqs) as Arc<dyn Transport>, sqs)
     }
 }
 
 longhaul_testing::transport_contract_suite!(Fixture::new());
 longhaul_testing::admin_contract_suite!(Fixture::new());
+
+/// The same where the cases' queues keep order.
+mod ordered {
+    use super::Fixture;
+
+    longhaul_testing::transport_contract_suite!(Fixture::ordered());
+    longhaul_testing::admin_contract_suite!(Fixture::ordered());
+}

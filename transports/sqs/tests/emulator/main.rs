@@ -14,5 +14,6 @@ mod contract;
 mod cuts;
 mod delays;
 mod foreign;
+mod order;
 mod prepare;
 mod requests;

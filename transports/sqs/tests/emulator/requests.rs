@@ -59,5 +59,12 @@ async fn when_there_is_much_to_do_a_message_takes_a_third_of_a_request() {
         all - sent
     );
     assert!(all <= MESSAGES * 2 / 5, "{all} requests for {MESSAGES} messages");
+    let counted = sqs.requests();
+    let [sends, polls, settlements] = [counted.sends(), counted.polls(), counted.settlements()];
+    assert_eq!((sends.requests, sends.messages), (sent as u64, MESSAGES as u64));
+    assert_eq!(
+        (polls.messages, settlements.messages),
+        (MESSAGES as u64, MESSAGES as u64)
+    );
     receiver.close().await.unwrap();
 }

@@ -41,6 +41,10 @@ pub(crate) async fn put(queue: &str, body: &str, attributes: &[(&str, &str)]) {
         .send_message()
         .queue_url(url(&client, queue).await)
         .message_body(body);
+    if queue.ends_with(".fifo") {
+        let id = super::unique();
+        request = request.message_group_id(&id).message_deduplication_id(id);
+    }
     for (name, value) in attributes {
         let value = MessageAttributeValue::builder()
             .data_type("String")
