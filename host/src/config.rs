@@ -10,6 +10,7 @@ use longhaul_core::transport::Declare;
 use serde::{Deserialize, Deserializer};
 
 use crate::host::HostError;
+use crate::said::{NO_TIME, harmless};
 
 /// Where the file is if nobody says.
 const DEFAULT_FILE: &str = "longhaul.toml";
@@ -189,7 +190,7 @@ impl Config {
     /// The section `[app]` is not of that type.
     pub fn app<T: serde::de::DeserializeOwned>(&self) -> Result<T, HostError> {
         let app = toml::Value::Table(self.app.clone()).try_into();
-        app.map_err(|error| HostError::config(format!("read the section [app]: {}", one_line(&error))))
+        app.map_err(|error| HostError::config(format!("read the section [app]: {}", harmless(&error))))
     }
 
     fn merged(text: &str, file: &str, variables: &BTreeMap<String, String>) -> Result<Self, HostError> {
@@ -201,7 +202,7 @@ impl Config {
                     .filter(|byte| *byte == b'\n')
                     .count()
             });
-            HostError::config(format!("read {file}:{line}: {}", one_line(&error)))
+            HostError::config(format!("read {file}:{line}: {}", harmless(&error)))
         };
         // Once as it is, for the lines of what is wrong in it; then with the environment.
         let config: Self = toml::from_str(text).map_err(wrong)?;
@@ -213,7 +214,7 @@ impl Config {
             let merged: Result<Self, _> = toml::Value::Table(table).try_into();
             merged.map_err(|error| {
                 let names = overruled.join(", ");
-                HostError::config(format!("read the environment ({names}): {}", one_line(&error)))
+                HostError::config(format!("read the environment ({names}): {}", harmless(&error)))
             })?
         };
         merged.checked()
@@ -308,15 +309,9 @@ fn value_of(text: &str) -> toml::Value {
     }
 }
 
-fn one_line(error: &toml::de::Error) -> String {
-    error.message().replace('\n', " ")
-}
-
 fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
-    humantime::parse_duration(&text).map_err(|error| {
-        serde::de::Error::custom(format!("{text:?} is no time: {error}; write it like \"30s\""))
-    })
+    humantime::parse_duration(&text).map_err(|_| serde::de::Error::custom(NO_TIME))
 }
 
 fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -367,7 +362,7 @@ mod tests {
                 .starts_with("failed to read longhaul.toml:3: unknown field `concurency`")
         );
         assert!(
-            fault("[endpoint]\nretention = \"7 dayz\"\n").contains("longhaul.toml:2: \"7 dayz\" is no time")
+            fault("[endpoint]\nretention = \"7 dayz\"\n").contains("longhaul.toml:2: this is no time; write")
         );
         assert!(fault("[helth]\n").contains("longhaul.toml:1: unknown field `helth`"));
         assert!(fault("[endpoint]\ndeclare = \"maybe\"").contains("longhaul.toml:2"));
@@ -408,6 +403,36 @@ mod tests {
             let error = Config::merged("", "", &environment(&[(name, value)])).expect_err("it is wrong");
             assert!(error.to_string().contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn when_a_secret_stands_in_the_wrong_place_no_error_repeats_it() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "it is never right")]
+        struct App {
+            port: u16,
+        }
+        let text = "[app]\nport = \"hunter2\"\n";
+        let config = Config::parse(text, "f").expect("nobody checks it here");
+        let errors = [
+            config.app::<App>().expect_err("it is wrong").to_string(),
+            fault("[endpoint]\nprefetch = \"hunter2\"\n"),
+            fault("[endpoint]\nretention = \"hunter2\"\n"),
+            fault("[log]\nformat = \"hunter2\"\n"),
+            fault("endpoint = \"hunter2\"\n"),
+            Config::merged("", "", &environment(&[("LONGHAUL_ENDPOINT_DECLARE", "hunter2")]))
+                .expect_err("it is wrong")
+                .to_string(),
+        ];
+        for error in &errors {
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        assert!(
+            errors[0].contains("port") && errors[0].contains("u16"),
+            "{}",
+            errors[0]
+        );
+        assert!(errors[5].contains("in `endpoint.declare`"), "{}", errors[5]);
     }
 
     #[test]

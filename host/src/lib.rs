@@ -30,6 +30,7 @@ mod describe;
 mod health;
 mod host;
 mod rehearse;
+mod said;
 mod state;
 mod telemetry;
 
