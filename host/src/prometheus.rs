@@ -122,7 +122,7 @@ async fn counted<T>(asked: impl Future<Output = Result<T, EndpointError>>) -> Op
 /// Name, help, and where the value is.
 type Of<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Of<Stats>; 18] = [
+const COUNTERS: [Of<Stats>; 23] = [
     (
         "messages_received",
         "Messages taken from the broker, and timeouts that fired without it",
@@ -164,6 +164,31 @@ const COUNTERS: [Of<Stats>; 18] = [
         "put_off",
         "Messages put off because nothing takes them yet",
         |stats| stats.put_off,
+    ),
+    (
+        "messages_held",
+        "Messages that waited for a circuit breaker or a limit",
+        |stats| stats.held,
+    ),
+    (
+        "messages_deferred",
+        "Messages put off because too many waited for a circuit breaker or a limit, or one did for too long",
+        |stats| stats.deferred,
+    ),
+    (
+        "breaker_openings",
+        "Times that a circuit breaker opened",
+        |stats| stats.breaker_openings,
+    ),
+    (
+        "messages_set_aside",
+        "Messages set aside to wait in order behind one that failed",
+        |stats| stats.set_aside,
+    ),
+    (
+        "messages_discarded",
+        "Failed messages that were forgotten, because a rule says so",
+        |stats| stats.discarded,
     ),
     ("moved_to_errors", "Messages moved to the error queue", |stats| {
         stats.moved_to_errors

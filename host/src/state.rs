@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_core::endpoint::Monitor;
+use longhaul_core::recoverability::BreakerState;
 use longhaul_core::transport::Health;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -104,8 +105,14 @@ impl State {
             return Err(Phase::Starting.as_str().to_owned());
         };
         match &*monitor.transport_health().borrow() {
-            Health::Connected => Ok(phase.as_str()),
-            other => Err(format!("the broker: {other:?}")),
+            Health::Connected => {}
+            other => return Err(format!("the broker: {other:?}")),
+        }
+        match monitor.breakers().borrow().endpoint {
+            BreakerState::Closed => Ok(phase.as_str()),
+            BreakerState::Open { .. } | BreakerState::Probing => Err(String::from(
+                "the endpoint's circuit breaker is open: its store fails, or its messages do one after the other",
+            )),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use longhaul_core::clock::SystemClock;
 use longhaul_core::endpoint::{Endpoint, EndpointBuilder};
-use longhaul_core::handler::{Context, Handler, HandlerResult};
+use longhaul_core::handler::{Context, Handler, HandlerError, HandlerResult};
+use longhaul_core::recoverability::BreakerPolicy;
 use longhaul_core::{Command, address::Address};
 use longhaul_host::{Config, Host};
 use longhaul_local::LocalBroker;
@@ -36,6 +38,18 @@ struct Takes;
 
 impl Handler<Work> for Takes {
     async fn handle(&self, _: Work, _: &mut Context) -> HandlerResult {
+        Ok(())
+    }
+}
+
+/// Fails until it is told otherwise, and blames nobody.
+struct Fails(Arc<AtomicBool>);
+
+impl Handler<Work> for Fails {
+    async fn handle(&self, _: Work, _: &mut Context) -> HandlerResult {
+        if self.0.load(Ordering::SeqCst) {
+            return Err(HandlerError::transient("work: the disk is full"));
+        }
         Ok(())
     }
 }
@@ -183,6 +197,28 @@ async fn when_a_handler_blocks_the_task_the_process_is_not_live_until_it_moves_a
 }
 
 #[tokio::test]
+async fn when_the_breaker_of_the_endpoint_is_open_it_is_live_and_not_ready_until_it_closes() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let (broker, endpoint) = endpoint(Fails(Arc::clone(&is_down)));
+    let endpoint = endpoint.settings(|settings| {
+        settings.breaker = Some(BreakerPolicy {
+            failures: 1,
+            probe_delay: Duration::from_millis(20),
+        });
+    });
+    let (address, stop, run) = run(Host::new(config("")).expect("binds"), endpoint);
+    until(address, "/health/ready", 200).await;
+    send_work(&broker).await;
+    let why = until(address, "/health/ready", 503).await;
+    assert!(why.contains("circuit breaker"), "{why}");
+    assert_eq!(ask(address, "GET", "/health/live").await.0, 200);
+    is_down.store(false, Ordering::SeqCst);
+    until(address, "/health/ready", 200).await;
+    stop.send(()).expect("runs");
+    assert!(run.await.expect("ends"));
+}
+
+#[tokio::test]
 async fn when_the_endpoint_is_put_together_wrongly_the_host_says_so() {
     let host = Host::new(config("")).expect("binds");
     let error = host
@@ -243,6 +279,16 @@ async fn when_metrics_are_asked_for_they_tell_what_was_done() {
         .find(|line| line.starts_with("longhaul_handling_seconds_bucket{") && line.contains("le=\"+Inf\""));
     assert!(longest.is_some_and(|line| line.ends_with(" 1")), "{text}");
     assert!(text.contains("longhaul_ready{endpoint=\"work\"} 1"), "{text}");
+    for name in [
+        "messages_held",
+        "messages_deferred",
+        "breaker_openings",
+        "messages_set_aside",
+        "messages_discarded",
+    ] {
+        let line = format!("longhaul_{name}_total{{endpoint=\"work\"}} 0");
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
     assert!(
         text.contains("longhaul_timeouts_overdue{endpoint=\"work\"} 0"),
         "{text}"
