@@ -110,6 +110,7 @@ impl QueueAdmin for Sqs {
             queue: queue.clone(),
             expected: depth.ready,
             seen: 0,
+            is_asked: false,
             shown: BTreeMap::new(),
             held: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -142,6 +143,8 @@ struct SqsPass {
     expected: u64,
     /// How many were shown; also the next place.
     seen: u64,
+    /// Whether it was polled at all.
+    is_asked: bool,
     /// Where they are, by what SQS calls them, since it may give one twice.
     shown: BTreeMap<String, u64>,
     /// The rights to what was taken, by place.
@@ -155,7 +158,11 @@ impl SqsPass {
     async fn poll(&mut self) -> Result<bool, Fault> {
         let inner = &self.inner;
         let left = usize::try_from(self.expected.saturating_sub(self.seen)).unwrap_or(ENTRIES);
-        let most = left.clamp(1, ENTRIES);
+        let most = if self.expected == 0 {
+            ENTRIES
+        } else {
+            left.clamp(1, ENTRIES)
+        };
         let request = inner
             .polls
             .receive_message()
@@ -251,7 +258,9 @@ impl Pass for SqsPass {
 
     async fn next(&mut self, limit: usize) -> Result<Vec<Found>, TransportError> {
         let mut empty = 0;
-        while self.waiting.is_empty() && empty < EMPTY && self.seen < self.expected {
+        // The number is approximate: a queue that is said to be empty is asked once.
+        while self.waiting.is_empty() && empty < EMPTY && (self.seen < self.expected || !self.is_asked) {
+            self.is_asked = true;
             let came = self.poll().await.map_err(|fault| looking(&fault, &self.queue))?;
             empty = if came { 0 } else { empty + 1 };
         }
@@ -304,5 +313,40 @@ impl fmt::Debug for SqsPass {
             .field("queue", &self.queue)
             .field("seen", &self.seen)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::double::{Double, Reply};
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_number_of_messages_is_behind_what_is_there_is_shown_all_the_same() {
+        let mut polls = 0;
+        let double = Double::new(move |name, _| match name {
+            "GetQueueAttributes" => {
+                Reply::ok(json!({ "Attributes": { "ApproximateNumberOfMessages": "0" } }))
+            }
+            "ReceiveMessage" => {
+                polls += 1;
+                let message = json!({
+                    "MessageId": "1", "ReceiptHandle": "r-1", "Body": "{}", "MD5OfBody": "99914b932bd37a50b983c5e7c90ae93b",
+                });
+                let messages = if polls == 1 { json!([message]) } else { json!([]) };
+                Reply::ok(json!({ "Messages": messages }))
+            }
+            _ => Reply::ok(json!({ "Successful": [], "Failed": [] })),
+        });
+        let sqs = double.sqs().await;
+        let queue = Address::new("error").unwrap();
+        let mut pass = sqs.look_through(&queue).await.unwrap();
+        assert_eq!(pass.expected(), 0);
+        assert_eq!(pass.next(10).await.unwrap().len(), 1);
+        assert_eq!(pass.next(10).await.unwrap().len(), 0);
+        pass.close().await.unwrap();
+        assert_eq!(double.seen("ReceiveMessage").len(), 1);
     }
 }
