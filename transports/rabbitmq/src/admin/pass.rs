@@ -19,7 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// How many times something is given back before the queue must have it: of 32 and more the broker loses the order.
 const AHEAD: u32 = 16;
 /// What is given back in one go keeps its order up to this many; beyond, the broker's own map of them has another one.
-const KEPT_IN_ORDER: usize = 32;
+pub(super) const KEPT_IN_ORDER: usize = 32;
 
 /// A look through one queue, on a connection of its own: when that ends, everything is back.
 pub(super) struct RabbitPass {

@@ -14,12 +14,15 @@ use lapin::{
 };
 use longhaul_core::admin::Place;
 
+use super::pass::KEPT_IN_ORDER;
 use crate::fault::{Fault, within};
 
 /// How many bytes of bodies one page may have, going by the largest one so far.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// The first page, when nothing is known of the size of the bodies.
 const FIRST_PAGE: usize = 16;
+/// The largest page, however small the bodies were: no more than twice the first, and what is given back in one go.
+const MOST_OF_A_PAGE: usize = KEPT_IN_ORDER;
 /// How long a page waits for one more message before it asks whether there is any.
 const QUIET: Duration = Duration::from_millis(250);
 /// How many acknowledgements go out before the broker is asked whether it has read them.
@@ -74,12 +77,8 @@ impl Taking {
     }
 
     fn at_most(&self, limit: usize, left: u64) -> u16 {
-        let by_size = match self.largest {
-            None => FIRST_PAGE,
-            Some(largest) => PAGE_BYTES / largest.max(1),
-        };
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        u16::try_from(limit.min(by_size).min(left).max(1)).unwrap_or(u16::MAX)
+        page_of(self.largest, limit.min(left))
     }
 
     /// Takes up to `most` with a consumer that may hold no more.
@@ -193,4 +192,29 @@ async fn drain(consumer: &mut Consumer, page: &mut Vec<Delivery>) -> Result<(), 
         page.push(delivery?);
     }
     Ok(())
+}
+
+/// How many messages a page may have after bodies of which the largest had so many bytes. The next ones may be far larger: so a page
+/// that nobody has seen stays small, too.
+fn page_of(largest: Option<usize>, most: usize) -> u16 {
+    let by_size = match largest {
+        None => FIRST_PAGE,
+        Some(largest) => (PAGE_BYTES / largest.max(1)).min(MOST_OF_A_PAGE),
+    };
+    u16::try_from(most.min(by_size).max(1)).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_all_bodies_so_far_were_small_a_page_of_large_ones_fits_into_memory() {
+        assert_eq!(page_of(None, 256), 16);
+        assert_eq!(page_of(Some(0), 256), 32);
+        assert_eq!(page_of(Some(100), 256), 32);
+        assert_eq!(page_of(Some(1024 * 1024), 256), 4);
+        assert_eq!(page_of(Some(16 * 1024 * 1024), 256), 1);
+        assert_eq!(page_of(Some(100), 7), 7);
+    }
 }
