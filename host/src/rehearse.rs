@@ -75,7 +75,11 @@ fn told(rehearsed: &Rehearsed) -> Value {
     let mut told = json!({ "id": rehearsed.id, "type": rehearsed.type_name });
     let more = match &rehearsed.verdict {
         Verdict::Succeeds(consequences) => with("succeeds", consequences),
-        Verdict::Unknown(consequences) => with("unknown", consequences),
+        Verdict::Unknown { why, consequences } => {
+            let mut more = with("unknown", consequences);
+            more["why"] = json!(why);
+            more
+        }
         Verdict::Ignored(why) => json!({ "verdict": "ignored", "why": why }),
         Verdict::Absent => json!({ "verdict": "absent", "why": "nothing takes it yet" }),
         Verdict::Fails { class, reason, text } => json!({

@@ -179,7 +179,10 @@ fn when_failed_messages_are_rehearsed_on_a_mended_saga_each_says_what_would_beco
         matches!(mended[4].verdict, Verdict::Succeeds(_)),
         "it has a dry run"
     );
-    assert!(matches!(mended[3].verdict, Verdict::Unknown(_)), "it has none");
+    assert!(
+        matches!(mended[3].verdict, Verdict::Unknown { .. }),
+        "it has none"
+    );
 
     assert_eq!(world.sizes("bank"), before, "nothing was written");
     assert_eq!(world.browse("post").len(), queued, "nothing was sent");
@@ -201,4 +204,45 @@ fn when_what_is_rehearsed_was_handled_or_can_not_be_read_the_verdict_says_so() {
             .all(|one| matches!(one.verdict, Verdict::Fails { .. })),
         "{verdicts:?}"
     );
+}
+
+/// Copies payments into a book, and nobody knows how that would go.
+struct Book;
+
+impl Handler<PayIn> for Book {
+    async fn handle(&self, _: PayIn, _: &mut Context) -> HandlerResult {
+        Ok(())
+    }
+}
+
+#[test]
+fn when_nobody_knows_of_a_message_the_next_one_does_not_find_its_changes() {
+    let world = World::new();
+    let messages = failed(&world);
+    let with_book = bank::<true>(&world).handler::<PayIn>(Book);
+    let verdicts = rehearse(&world, with_book, &messages[1..3]);
+    let totals: Vec<_> = verdicts
+        .iter()
+        .filter_map(|one| match &one.verdict {
+            Verdict::Unknown { consequences, .. } => Some(consequences.sends.first()?.body.clone()),
+            _ => None,
+        })
+        .collect();
+    // Each finds the 50 that are there.
+    assert_eq!(totals, [r#"{"total":550}"#, r#"{"total":750}"#]);
+}
+
+#[test]
+fn when_the_body_of_a_message_is_kept_elsewhere_nobody_knows() {
+    let world = World::new();
+    let mut messages = failed(&world);
+    messages.truncate(2);
+    messages[1].body = Vec::new().into();
+    let claim = b"6c8f1b7e-53d2-4a0c-9be4-2f5d0a9137c6 9".to_vec();
+    messages[1].headers.push((headers::BODY.to_owned(), claim));
+    let verdicts = rehearse(&world, bank::<true>(&world), &messages);
+    let Verdict::Unknown { why, .. } = &verdicts[1].verdict else {
+        panic!("{verdicts:?}")
+    };
+    assert_eq!(why, "its body is kept elsewhere");
 }

@@ -70,8 +70,13 @@ pub enum Verdict {
         /// What the error says.
         text: String,
     },
-    /// What has state would handle it, but it also has a handler without a dry run: nobody knows.
-    Unknown(Consequences),
+    /// Nobody knows.
+    Unknown {
+        /// Why: it has a handler without a dry run, or its body is kept elsewhere.
+        why: String,
+        /// What is known of what it would do: that of what has state.
+        consequences: Consequences,
+    },
 }
 
 /// What handling a message would write and send.
@@ -120,8 +125,8 @@ impl Rehearsal {
         }
     }
 
-    /// What would become of the message if it were replayed now, after those that were rehearsed before it. Headers that say why
-    /// it is in the error queue are taken off.
+    /// What would become of the message if it were replayed now, after those that were rehearsed before it and would be handled.
+    /// One of which nobody knows counts as not replayed. Headers that say why it is in the error queue are taken off.
     ///
     /// # Errors
     /// The store can't be read, or 100,000 records have changed: rehearse fewer messages at a time.
@@ -141,6 +146,11 @@ impl Rehearsal {
             verdict: Verdict::Absent,
         };
         rehearsed.verdict = match arrival::read(&shared, &replayed, false) {
+            // The store of bodies belongs to the broker, which is not touched.
+            Err(rejected) if rejected.error.reason() == Reason::MissingBody => Verdict::Unknown {
+                why: String::from("its body is kept elsewhere"),
+                consequences: Consequences::default(),
+            },
             Err(rejected) => fails(&rejected.error),
             Ok(ready) => self.handle(&shared, &ready).await?,
         };
@@ -176,16 +186,12 @@ impl Rehearsal {
             now: shared.clock.now(),
             ..ready.received.clone()
         });
-        let (ran, is_known) = match dry_runs(shared, ready, &received).await {
+        let ran = match dry_runs(shared, ready, &received).await {
             Ok(ran) => ran,
             Err(error) => return Ok(fails(&error)),
         };
         let verdict = guarded("the handler", || self.run(shared, ready, &loaded, &received, ran));
-        Ok(match verdict {
-            Ok(Verdict::Succeeds(consequences)) if !is_known => Verdict::Unknown(consequences),
-            Ok(verdict) => verdict,
-            Err(error) => fails(&error),
-        })
+        Ok(verdict.unwrap_or_else(|error| fails(&error)))
     }
 
     /// What the store has, with what was changed here over it; the inner error is the message's own.
@@ -231,8 +237,12 @@ impl Rehearsal {
         ready: &Ready<'_>,
         loaded: &Loaded,
         received: &Received,
-        mut outbounds: Vec<Outbound>,
+        ran: DryRuns,
     ) -> HandlerResult<Verdict> {
+        let DryRuns {
+            mut outbounds,
+            is_known,
+        } = ran;
         let mut is_absent = ready.takers.handlers.is_empty() && !ready.is_alarm();
         let (mut ignored, mut changes) = (None, Vec::new());
         for (participant, places) in ready.takers.stateful.iter().zip(&ready.places) {
@@ -269,18 +279,24 @@ impl Rehearsal {
         for outbound in outbounds {
             rows.extend(compose::rows(shared, cause, outbound)?);
         }
-        let changes = self.note(ready, loaded, changes);
+        let changes = self.note(ready, loaded, changes, is_known);
         match ignored {
             Some(why) if changes.is_empty() && rows.is_empty() => Ok(Verdict::Ignored(why.to_owned())),
-            _ => Ok(Verdict::Succeeds(consequences(changes, rows))),
+            _ if is_known => Ok(Verdict::Succeeds(consequences(changes, rows))),
+            _ => Ok(Verdict::Unknown {
+                why: String::from("it has a handler without a dry run"),
+                consequences: consequences(changes, rows),
+            }),
         }
     }
 
+    /// Tells the changes; those of a message that may not come about are not there for the next one.
     fn note(
         &mut self,
         ready: &Ready<'_>,
         loaded: &Loaded,
         changes: Vec<RecordChange>,
+        is_known: bool,
     ) -> Vec<RehearsedChange> {
         let before = |key: &RecordKey| {
             let place = ready.keys.binary_search(key).ok()?;
@@ -310,18 +326,23 @@ impl Rehearsal {
                 after: after.as_ref().map(|record| record.body.clone()),
                 key: key.clone(),
             });
-            self.changed.insert(key, after);
+            if is_known {
+                self.changed.insert(key, after);
+            }
         }
         told
     }
 }
 
-/// What handlers with a dry run would send, and whether all have one.
-async fn dry_runs(
-    shared: &Shared,
-    ready: &Ready<'_>,
-    received: &Arc<Received>,
-) -> HandlerResult<(Vec<Outbound>, bool)> {
+/// What came of the dry runs.
+struct DryRuns {
+    /// What handlers that have one would send.
+    outbounds: Vec<Outbound>,
+    /// Whether all have one.
+    is_known: bool,
+}
+
+async fn dry_runs(shared: &Shared, ready: &Ready<'_>, received: &Arc<Received>) -> HandlerResult<DryRuns> {
     let (mut outbounds, mut is_known) = (Vec::new(), true);
     for registered in &ready.takers.handlers {
         let outbound = outbound(shared, received, Arc::clone(&registered.name));
@@ -337,7 +358,7 @@ async fn dry_runs(
             }
         }
     }
-    Ok((outbounds, is_known))
+    Ok(DryRuns { outbounds, is_known })
 }
 
 fn consequences(changes: Vec<RehearsedChange>, rows: Vec<PendingRow>) -> Consequences {
