@@ -138,7 +138,7 @@ impl StoredState {
             );
             return Err(OpsError::new(OpsErrorKind::NoSuchMessage, text));
         };
-        Instance::read(&record).map_err(|error| OpsError::new(OpsErrorKind::Invalid, error.to_string()))
+        Instance::read(&record).map_err(|error| OpsError::new(OpsErrorKind::Store, error.to_string()))
     }
 
     /// Timeouts that are to fire, the next one first, at most `limit`.

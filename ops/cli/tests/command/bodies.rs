@@ -95,6 +95,28 @@ fn when_such_messages_are_exported_their_bodies_are_in_the_file_where_they_can_b
 }
 
 #[test]
+fn when_the_body_of_one_is_gone_an_export_to_standard_output_has_the_others_and_ends_with_one() {
+    run(async {
+        let (stage, bodies) = stage(On::Embedded).await;
+        std::fs::remove_file(bodies.join(key_of(&stage, "m-2"))).unwrap();
+        let directory = bodies.display().to_string();
+        let export = [
+            "errors",
+            "export",
+            "--all",
+            "--out",
+            "-",
+            "--claim-check",
+            &directory,
+        ];
+        let answer = stage.longhaul(&export);
+        answer.says(1, &["error: m-2"]);
+        assert_eq!(answer.out.lines().count(), 2);
+        stage.done();
+    });
+}
+
+#[test]
 fn when_such_a_message_is_replayed_its_body_is_still_found_and_is_young_again() {
     run(async {
         for on in [On::Embedded, On::RabbitMq] {

@@ -29,6 +29,8 @@ on_each_broker! {
     when_everything_is_replayed_all_of_it_arrives_in_order,
     when_a_replay_is_tried_first_nothing_is_sent,
     when_the_source_queue_is_gone_the_messages_stay_and_others_are_replayed,
+    when_one_of_several_ids_is_not_there_the_others_are_done_and_it_ends_with_one,
+    when_an_edited_message_is_refused_by_the_broker_it_ends_with_one,
     when_a_message_is_edited_a_new_one_takes_its_place,
     when_an_edited_body_is_no_json_nothing_is_sent,
     when_messages_are_discarded_only_those_are_gone,
@@ -228,6 +230,44 @@ async fn when_the_source_queue_is_gone_the_messages_stay_and_others_are_replayed
         .longhaul(&["errors", "replay", "m-1"])
         .says(0, &["replayed 1 of 1"]);
     assert_eq!(stage.depths().await, (1, 1));
+    stage.done();
+}
+
+async fn when_one_of_several_ids_is_not_there_the_others_are_done_and_it_ends_with_one(on: On) {
+    let stage = Stage::with_failed(on, 4).await;
+    let absent = ["m-8", "not there"];
+    for command in ["replay", "discard"] {
+        stage
+            .longhaul(&["errors", command, "m-0", "m-8", "--dry-run"])
+            .says(1, &absent);
+    }
+    assert_eq!(stage.depths().await, (4, 0));
+    let answer = stage.longhaul(&["errors", "replay", "m-0", "m-8"]);
+    answer.says(1, &["replayed 1 of 1", absent[0], absent[1]]);
+    assert!(!answer.err.contains("m-0"), "{answer:?}");
+    let outcome = stage.json(&["errors", "discard", "m-1", "m-8"]);
+    assert_eq!(
+        (&outcome["done"], &outcome["missing"][0]),
+        (&1.into(), &"m-8".into())
+    );
+    let out = stage.path("out.jsonl").display().to_string();
+    for out in [out.as_str(), "-"] {
+        stage
+            .longhaul(&["errors", "export", "m-2", "m-8", "--out", out])
+            .says(1, &absent);
+    }
+    assert_eq!(stage.depths().await, (2, 1));
+    stage.done();
+}
+
+async fn when_an_edited_message_is_refused_by_the_broker_it_ends_with_one(on: On) {
+    let stage = Stage::with_failed(on, 2).await;
+    let gone = format!("{}-gone", stage.source);
+    let body = file(stage.folder.path(), "body.json", "{}");
+    stage
+        .longhaul(&["errors", "edit", "m-1", "--body", &body, "--to", &gone])
+        .says(1, &["m-1", &gone]);
+    assert_eq!(stage.depths().await, (2, 0));
     stage.done();
 }
 

@@ -76,6 +76,33 @@ fn when_nobody_reads_the_answer_to_its_end_it_does_not_complain() {
     });
 }
 
+/// A program that is asked what would become of messages, and says the same of each.
+#[cfg(unix)]
+fn program(stage: &Stage, steps: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let path = crate::stage::file(stage.folder.path(), "program", &format!("#!/bin/sh\n{steps}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+#[cfg(unix)]
+#[test]
+fn when_no_message_would_pass_none_is_said_to_be_missing() {
+    run(async {
+        let stage = Stage::with_failed(On::Embedded, 2).await;
+        let says = r#"echo '{"id":"m-1","type":"t","verdict":"fails","why":"the bank is closed"}'"#;
+        let program = program(&stage, says);
+        let replay = ["errors", "replay", "--only-passing", "--program", &program];
+        for which in [&["m-1"][..], &["--all", "--yes"]] {
+            let answer = stage.longhaul(&[&replay, which].concat());
+            answer.says(0, &["replayed 0 of 0", "left out: 1", "the bank is closed"]);
+            assert!(!answer.err.contains("error"), "{answer:?}");
+        }
+        assert_eq!(stage.depths().await, (2, 0));
+        stage.done();
+    });
+}
+
 #[test]
 fn when_the_delay_levels_are_looked_at_they_are_created_checked_and_counted() {
     run(async {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::prelude::*;
+use longhaul_core::store::{Persistence as _, RecordChange, RecordKey, UnitOfWork};
+use longhaul_sagas::Instance;
 use serde::{Deserialize, Serialize};
 
 use crate::stage::{On, Stage, run, url};
@@ -275,5 +277,35 @@ fn when_an_endpoint_is_on_a_broker_elsewhere_what_it_is_told_lies_in_its_queue()
                 .says(1, &["cli-nobody", "none of that name"]);
             stage.done();
         }
+    });
+}
+
+#[test]
+fn when_a_record_can_not_be_read_showing_it_ends_with_one() {
+    run(async {
+        let stage = Stage::new(On::Embedded).await;
+        let database = Database::open(stage.data()).unwrap();
+        let store = Sled::on(database.clone()).open(&stage.source).await.unwrap();
+        let spoilt = RecordChange::Put {
+            key: RecordKey::new(Instance::collection("order"), "7"),
+            expected: None,
+            body: "spoilt".into(),
+            expires: None,
+        };
+        let work = UnitOfWork {
+            records: vec![spoilt],
+            ..UnitOfWork::default()
+        };
+        store.commit(work).await.unwrap();
+        drop(store);
+        database.close().unwrap();
+        let of = ["--endpoint", stage.source.as_str()];
+        stage
+            .longhaul(&[&["sagas", "show", "order", "7"], &of[..]].concat())
+            .says(1, &["order"]);
+        stage
+            .longhaul(&[&["sagas", "list", "order"], &of[..]].concat())
+            .says(0, &["7", "unreadable"]);
+        stage.done();
     });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhaul_core::admin::Place;
 use longhaul_core::clock::{Clock, Timestamp};
-use longhaul_core::transport::{Dispatch, Transport, TransportErrorKind};
+use longhaul_core::transport::{Dispatch, Transport, TransportError, TransportErrorKind};
 
 use crate::errors::error::OpsError;
 use crate::errors::error_queue::count;
@@ -54,7 +54,8 @@ impl Pace {
     }
 }
 
-/// Sends copies, and takes out the originals of those that the broker has confirmed.
+/// Sends copies, and takes out the originals of those that the broker has confirmed. Returns what the broker said of the last one
+/// that it refused.
 ///
 /// # Errors
 /// Nothing could be sent or taken out any more. What was confirmed until then may lie there still: the same copies, sent again,
@@ -66,7 +67,8 @@ pub(crate) async fn copy(
     pace: &mut Pace,
     outcome: &mut Outcome,
     told: &mut (dyn FnMut(&Outcome) + Send),
-) -> Result<(), OpsError> {
+) -> Result<Option<TransportError>, OpsError> {
+    let mut refused = None;
     let most = transport.capabilities().max_batch.min(pace.at_once()).max(1);
     for some in copies.chunks(most) {
         pace.wait_for(some.len()).await;
@@ -80,6 +82,8 @@ pub(crate) async fn copy(
                     outcome.fail(Some(copy.dispatch.envelope.id.as_str()), error.to_string());
                     if is_over(error.kind()) {
                         over = Some(error);
+                    } else {
+                        refused = Some(error);
                     }
                 }
             }
@@ -91,7 +95,7 @@ pub(crate) async fn copy(
             return Err(error.into());
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Whether the next message would fare no better.

@@ -72,7 +72,11 @@ impl ErrorQueue {
         discard: &Discard,
         told: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Discarded, OpsError> {
-        let (now, mut discarded) = (self.clock.now(), Discarded::default());
+        let now = self.clock.now();
+        let mut discarded = Discarded {
+            outcome: Outcome::about(&discard.selection),
+            ..Discarded::default()
+        };
         loop {
             let page = walk.page(PAGE).await?;
             if page.is_empty() {
@@ -85,7 +89,7 @@ impl ErrorQueue {
                 if !discard.selection.takes(&failed, now) {
                     continue;
                 }
-                discarded.outcome.matched += 1;
+                discarded.outcome.meet(&failed);
                 if !failed.order.is_empty() {
                     // First, for nobody would know of those that wait if this were cut short between the two.
                     if discard.let_pass

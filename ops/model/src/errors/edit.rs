@@ -52,8 +52,8 @@ impl ErrorQueue {
     /// endpoint says: ask it first with what [`ErrorQueue::edited`] tells.
     ///
     /// # Errors
-    /// [`OpsErrorKind::Invalid`] where the body is no JSON or the message can't be sent; nothing was sent then. The others of
-    /// [`OpsErrorKind`].
+    /// [`OpsErrorKind::Invalid`] where the body is no JSON or the message can never be sent; nothing was sent then. The others of
+    /// [`OpsErrorKind`], among them what the broker says when it refuses the new message.
     pub async fn edit(&self, edit: &Edit) -> Result<Edited, OpsError> {
         let mut walk = Walk::begin(self).await?;
         let edited = self.edit_in(&mut walk, edit).await;
@@ -75,7 +75,7 @@ impl ErrorQueue {
     }
 
     fn compose(&self, found: &Found, edit: &Edit) -> Result<(Address, Envelope), OpsError> {
-        let invalid = |why: String| invalid(edit, &why);
+        let invalid = |why: String| OpsError::new(OpsErrorKind::Invalid, why).during(&doing(edit));
         check(found, &edit.body).map_err(invalid)?;
         let to = edit.target.of(found).map_err(invalid)?;
         let envelope =
@@ -104,7 +104,7 @@ impl ErrorQueue {
         }];
         let mut pace = Pace::new(Arc::clone(&self.clock), None);
         let mut outcome = Outcome::default();
-        copy(
+        let refused = copy(
             &*self.transport,
             walk,
             copies,
@@ -113,18 +113,15 @@ impl ErrorQueue {
             &mut |_| {},
         )
         .await?;
-        match outcome.problems.pop() {
+        match refused {
             None => Ok(edited),
-            Some(problem) => Err(invalid(edit, &problem.why)),
+            Some(error) => Err(OpsError::from(error).during(&doing(edit))),
         }
     }
 }
 
-fn invalid(edit: &Edit, why: &str) -> OpsError {
-    OpsError::new(
-        OpsErrorKind::Invalid,
-        format!("edit the message {:?}: {why}", edit.id),
-    )
+fn doing(edit: &Edit) -> String {
+    format!("edit the message {:?}", edit.id)
 }
 
 /// A body that is no JSON is refused before anything is sent.

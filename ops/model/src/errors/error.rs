@@ -53,6 +53,12 @@ impl OpsError {
         self
     }
 
+    /// The same error, with what was being done before it.
+    pub(crate) fn during(mut self, doing: &str) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
     /// What kind of error it is.
     #[must_use]
     pub const fn kind(&self) -> OpsErrorKind {

@@ -46,7 +46,7 @@ impl ErrorQueue {
         (sink, sync): (&mut W, fn(&mut W) -> io::Result<()>),
         told: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Outcome, OpsError> {
-        let (now, mut outcome) = (self.clock.now(), Outcome::default());
+        let (now, mut outcome) = (self.clock.now(), Outcome::about(&options.selection));
         loop {
             let page = walk.page(PAGE).await?;
             if page.is_empty() {
@@ -56,15 +56,16 @@ impl ErrorQueue {
             outcome.seen += count(page.len());
             let mut places = Vec::new();
             for found in &page {
-                if !options.selection.takes(&Failed::of(found), now) {
+                let failed = Failed::of(found);
+                if !options.selection.takes(&failed, now) {
                     continue;
                 }
-                outcome.matched += 1;
+                outcome.meet(&failed);
                 let failed_to = |why: String| OpsError::new(OpsErrorKind::File, why);
                 let (incoming, is_elsewhere) = match self.whole(&found.incoming).await {
                     Ok(whole) => whole,
                     Err(why) => {
-                        outcome.fail(Failed::of(found).id.as_deref(), why);
+                        outcome.fail(failed.id.as_deref(), why);
                         continue;
                     }
                 };

@@ -119,6 +119,14 @@ impl Selection {
             Self::Matching(filter) => filter.matches(failed, now),
         }
     }
+
+    /// The ids that were asked for; none where it was said what messages are like.
+    pub(crate) fn ids(&self) -> BTreeSet<String> {
+        match self {
+            Self::Ids(ids) => ids.clone(),
+            Self::Matching(_) => BTreeSet::new(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! How far an action is, and what came of it.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
+
+use crate::errors::failed::Failed;
+use crate::errors::filter::Selection;
 
 /// The most problems that are told one by one.
 const TOLD: usize = 20;
@@ -33,9 +38,27 @@ pub struct Outcome {
     pub elsewhere: u64,
     /// Why, for the first twenty.
     pub problems: Vec<Problem>,
+    /// Ids that were asked for and that no message had.
+    pub missing: BTreeSet<String>,
 }
 
 impl Outcome {
+    /// Of an action about these, which are still to come.
+    pub(crate) fn about(selection: &Selection) -> Self {
+        Self {
+            missing: selection.ids(),
+            ..Self::default()
+        }
+    }
+
+    /// One that was meant.
+    pub(crate) fn meet(&mut self, failed: &Failed) {
+        self.matched += 1;
+        if let Some(id) = &failed.id {
+            self.missing.remove(id);
+        }
+    }
+
     pub(crate) fn fail(&mut self, id: Option<&str>, why: impl Into<String>) {
         self.failed += 1;
         if self.problems.len() < TOLD {
@@ -53,6 +76,7 @@ impl Outcome {
         self.done += more.done;
         self.failed += more.failed;
         self.elsewhere += more.elsewhere;
+        self.missing.extend(more.missing);
         let room = TOLD.saturating_sub(self.problems.len());
         self.problems.extend(more.problems.into_iter().take(room));
     }

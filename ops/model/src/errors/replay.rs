@@ -1,6 +1,6 @@
 //! Replaying: messages go back to where they came from, under the same id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -74,6 +74,8 @@ pub struct Preview {
     pub impossible: u64,
     /// Why, for the first twenty.
     pub problems: Vec<Problem>,
+    /// Ids that were asked for and that no message has.
+    pub missing: BTreeSet<String>,
 }
 
 impl ErrorQueue {
@@ -99,7 +101,11 @@ impl ErrorQueue {
         target: &Target,
         told: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Preview, OpsError> {
-        let (now, mut preview) = (self.clock.now(), Preview::default());
+        let now = self.clock.now();
+        let mut preview = Preview {
+            missing: selection.ids(),
+            ..Preview::default()
+        };
         loop {
             let page = walk.page(PAGE).await?;
             if page.is_empty() {
@@ -109,7 +115,6 @@ impl ErrorQueue {
             for found in &page {
                 let failed = Failed::of(found);
                 if selection.takes(&failed, now) {
-                    preview.matched += 1;
                     preview.holding += u64::from(!failed.order.is_empty());
                     preview.note(failed, copy_of(found, target));
                 }
@@ -151,7 +156,7 @@ impl ErrorQueue {
     ) -> Result<Outcome, OpsError> {
         let (now, expected) = (self.clock.now(), walk.expected());
         let mut pace = Pace::new(Arc::clone(&self.clock), replay.per_second);
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome::about(&replay.selection);
         loop {
             let page = walk.page(PAGE).await?;
             if page.is_empty() {
@@ -164,7 +169,7 @@ impl ErrorQueue {
                 if !replay.selection.takes(&failed, now) {
                     continue;
                 }
-                outcome.matched += 1;
+                outcome.meet(&failed);
                 let copied = match copy_of(&found, &replay.target) {
                     Ok((_, copy)) => self.keep_young(&found.incoming).await.map(|()| copy),
                     Err(why) => Err(why),
@@ -183,6 +188,10 @@ impl ErrorQueue {
 
 impl Preview {
     fn note(&mut self, failed: Failed, copy: Result<(Address, Copy), String>) {
+        self.matched += 1;
+        if let Some(id) = &failed.id {
+            self.missing.remove(id);
+        }
         match copy {
             Ok((to, _)) if self.to.contains_key(&to) || self.to.len() < MOST_DESTINATIONS => {
                 *self.to.entry(to).or_default() += 1;

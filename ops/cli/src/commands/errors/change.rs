@@ -1,16 +1,19 @@
 //! Replaying, editing and discarding.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
 use longhaul_core::address::Address;
 use longhaul_core::ids::MessageId;
-use longhaul_ops::errors::{Discard, Discarded, ErrorQueue, Preview, Replay, Selection, Target};
+use longhaul_ops::errors::{Discard, Discarded, ErrorQueue, Outcome, Preview, Replay, Selection, Target};
 use serde_json::json;
 
 use super::rehearse::Rehearsed;
-use super::{CareArgs, DiscardArgs, EditArgs, LetPassArgs, Prepared, ReplayArgs, is_many, tell};
+use super::{
+    CareArgs, DiscardArgs, EditArgs, LetPassArgs, Prepared, ReplayArgs, code_of, is_many, tell, tell_done,
+};
 use crate::confirm::confirm;
 use crate::connect::System;
 use crate::failure::Failure;
@@ -37,6 +40,9 @@ pub(super) async fn replay(
         }
         if args.only_passing {
             rehearsed.tell_left_out();
+            if rehearsed.passing.is_empty() {
+                return tell(&Outcome::default(), "replayed", json);
+            }
             replay.selection = Selection::Ids(rehearsed.passing);
         }
     }
@@ -48,7 +54,7 @@ pub(super) async fn replay(
     let bar = Bar::new("replaying");
     let replayed = errors.replay(&replay, &mut |progress| bar.show(progress)).await;
     drop(bar);
-    tell(&found_all(&replay.selection, replayed?)?, "replayed", json)
+    tell(&replayed?, "replayed", json)
 }
 
 pub(super) async fn discard(
@@ -70,14 +76,13 @@ pub(super) async fn discard(
     let discarded = errors.discard(&discard, &mut |progress| bar.show(progress)).await;
     drop(bar);
     let discarded = discarded?;
-    found_all(&discard.selection, discarded.outcome.clone())?;
     if json {
         print_json(&discarded)?;
-        return Ok(ExitCode::from(u8::from(discarded.outcome.failed > 0)));
+    } else {
+        tell_done(&discarded.outcome, "discarded")?;
+        print(&held(&discarded, args.let_pass))?;
     }
-    let code = tell(&discarded.outcome, "discarded", json)?;
-    print(&held(&discarded, args.let_pass))?;
-    Ok(code)
+    code_of(&discarded.outcome)
 }
 
 /// What is to be known of messages that later ones were kept in order behind.
@@ -191,37 +196,24 @@ async fn look_ahead(errors: &ErrorQueue, selection: &Selection, target: &Target)
     Ok(preview?)
 }
 
-/// An id that is not there is a failure, not a success about nothing.
-pub(super) fn found_all<T: Matched>(selection: &Selection, outcome: T) -> Result<T, Failure> {
-    match selection {
-        Selection::Ids(ids) if outcome.matched() == 0 => {
-            let which: Vec<String> = ids.iter().map(|id| shown(id)).collect();
-            let text = format!(
-                "find {} in the error queue: not there; replayed or discarded already?",
-                which.join(", ")
-            );
-            Err(Failure::failed(text))
-        }
-        _ => Ok(outcome),
+/// An id that is not there is a failure, whatever became of the others.
+pub(super) fn found_all(missing: &BTreeSet<String>) -> Result<(), Failure> {
+    if missing.is_empty() {
+        return Ok(());
     }
-}
-
-/// How many messages were meant.
-pub(super) trait Matched {
-    fn matched(&self) -> u64;
-}
-
-impl Matched for longhaul_ops::errors::Outcome {
-    fn matched(&self) -> u64 {
-        self.matched
-    }
+    let which: Vec<String> = missing.iter().map(|id| shown(id)).collect();
+    let text = format!(
+        "find {} in the error queue: not there; replayed or discarded already?",
+        which.join(", ")
+    );
+    Err(Failure::failed(text))
 }
 
 fn previewed(preview: &Preview, verb: &str, json: bool) -> Result<ExitCode, Failure> {
     if json {
         print_json(&json!({
             "dry_run": true, "seen": preview.seen, "matched": preview.matched, "to": preview.to,
-            "impossible": preview.impossible, "problems": preview.problems,
+            "impossible": preview.impossible, "problems": preview.problems, "missing": preview.missing,
         }))?;
     } else {
         let mut text = format!(
@@ -238,6 +230,7 @@ fn previewed(preview: &Preview, verb: &str, json: bool) -> Result<ExitCode, Fail
         }
         print(&text)?;
     }
+    found_all(&preview.missing)?;
     Ok(ExitCode::from(u8::from(preview.impossible > 0)))
 }
 
@@ -245,6 +238,7 @@ fn discarded(preview: &Preview, json: bool) -> Result<ExitCode, Failure> {
     if json {
         print_json(&json!({
             "dry_run": true, "seen": preview.seen, "matched": preview.matched, "held": preview.holding,
+            "missing": preview.missing,
         }))?;
     } else {
         print(&format!(
@@ -258,6 +252,7 @@ fn discarded(preview: &Preview, json: bool) -> Result<ExitCode, Failure> {
             ))?;
         }
     }
+    found_all(&preview.missing)?;
     Ok(ExitCode::SUCCESS)
 }
 

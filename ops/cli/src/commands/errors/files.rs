@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use longhaul_ops::errors::{ErrorQueue, ExportOptions, LastLine, Outcome, Target};
+use longhaul_ops::errors::{ErrorQueue, ExportOptions, LastLine, Target};
 use serde_json::json;
 
-use super::change::{ask, found_all};
-use super::{CareArgs, ExportArgs, ImportArgs, tell};
+use super::change::ask;
+use super::{CareArgs, ExportArgs, ImportArgs, code_of, tell, tell_beside};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::progress::Bar;
@@ -85,15 +85,15 @@ pub(super) async fn export(errors: &ErrorQueue, args: &ExportArgs, json: bool) -
             .await;
         drop(bar);
         // The answer would be in the way of what was asked for.
-        found_all(&options.selection, exported?)?;
-        return Ok(ExitCode::SUCCESS);
+        let outcome = exported?;
+        tell_beside(&outcome, "exported");
+        return code_of(&outcome);
     }
     let file = private(&args.out)?;
     let mut out = BufWriter::new(file);
     let exported = errors.export(&options, &mut out, make_durable, &mut told).await;
     drop(bar);
-    let outcome: Outcome = exported?;
-    tell(&found_all(&options.selection, outcome)?, "exported", json)
+    tell(&exported?, "exported", json)
 }
 
 pub(super) async fn import(errors: &ErrorQueue, args: &ImportArgs, json: bool) -> Result<ExitCode, Failure> {

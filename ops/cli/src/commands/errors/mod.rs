@@ -404,18 +404,35 @@ pub(crate) fn tell(outcome: &Outcome, done: &str, json: bool) -> Result<ExitCode
     if json {
         print_json(outcome)?;
     } else {
-        print(&format!(
-            "{done} {} of {} messages\n",
-            outcome.done, outcome.matched
-        ))?;
-        tell_problems(outcome);
-        if outcome.elsewhere > 0 {
-            eprintln!(
-                "note: {} of them have their body elsewhere, and only its key was {done}; --claim-check DIRECTORY adds it",
-                outcome.elsewhere
-            );
-        }
+        tell_done(outcome, done)?;
     }
+    code_of(outcome)
+}
+
+/// What came of an action, for people.
+fn tell_done(outcome: &Outcome, done: &str) -> Result<(), Failure> {
+    print(&format!(
+        "{done} {} of {} messages\n",
+        outcome.done, outcome.matched
+    ))?;
+    tell_beside(outcome, done);
+    Ok(())
+}
+
+/// What is to be known beside it, on standard error.
+fn tell_beside(outcome: &Outcome, done: &str) {
+    tell_problems(outcome);
+    if outcome.elsewhere > 0 {
+        eprintln!(
+            "note: {} of them have their body elsewhere, and only its key was {done}; --claim-check DIRECTORY adds it",
+            outcome.elsewhere
+        );
+    }
+}
+
+/// 1 where something could not be done, or was not there.
+fn code_of(outcome: &Outcome) -> Result<ExitCode, Failure> {
+    change::found_all(&outcome.missing)?;
     Ok(ExitCode::from(u8::from(outcome.failed > 0)))
 }
 

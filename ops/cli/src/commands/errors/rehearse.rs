@@ -58,7 +58,7 @@ pub(super) async fn export(errors: &ErrorQueue, selection: &Selection) -> Result
         .export(&options, &mut file, BufWriter::flush, &mut told)
         .await;
     drop(bar);
-    super::change::found_all(selection, exported?)?;
+    super::change::found_all(&exported?.missing)?;
     file.into_inner().map_err(|error| unwritable(error.into_error()))
 }
 
