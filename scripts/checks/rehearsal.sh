@@ -60,25 +60,15 @@ start "$before" '[50, 500, 700, -1]'
 until_line 3 'moves to the error queue' "$work/savings.log"
 until_line 1 'has 50 cents' "$work/out"
 stop
-# The settings of the endpoint are not those of the command.
-unset LONGHAUL_CONFIG
-cat >"$work/before" <<SH
-#!/bin/sh
-LONGHAUL_CONFIG=$work/savings.toml exec "$before" "\$@"
-SH
-cat >"$work/after" <<SH
-#!/bin/sh
-LONGHAUL_CONFIG=$work/savings.toml exec "$after" "\$@"
-SH
-chmod +x "$work/before" "$work/after"
 
+# The settings of the endpoint, which LONGHAUL_CONFIG goes on naming, are not those of the command.
 result=0
-said=$(longhaul errors replay --all --program "$work/before" --dry-run) || result=$?
+said=$(longhaul errors replay --all --program "$before" --dry-run) || result=$?
 printf 'with the bug:\n%s\n' "$said"
 [[ $result == 1 && $said == *'would pass: 0 of 3 messages'* ]] || fail "the program with the bug: $result"
 
 result=0
-said=$(longhaul errors replay --all --program "$work/after" --dry-run) || result=$?
+said=$(longhaul errors replay --all --program "$after" --dry-run) || result=$?
 printf 'mended:\n%s\n' "$said"
 [[ $result == 1 && $said == *'would pass: 2 of 3 messages'* ]] || fail "the mended program: $result"
 # The second of them finds what the first would have left.
@@ -87,7 +77,7 @@ printf 'mended:\n%s\n' "$said"
 (($(longhaul errors list --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["messages"]))') == 3)) ||
     fail 'a rehearsal has changed the error queue'
 
-said=$(longhaul errors replay --all --program "$work/after" --only-passing --yes 2>"$work/left.log")
+said=$(longhaul errors replay --all --program "$after" --only-passing --yes 2>"$work/left.log")
 printf '%s\n%s\n' "$said" "$(cat "$work/left.log")"
 [[ $said == 'replayed 2 of 2 messages' ]] || fail 'it did not replay two'
 grep -q 'left out: 1 that would not pass' "$work/left.log" || fail 'what was left out is not told'
@@ -95,7 +85,6 @@ grep -q 'left out: 1 that would not pass' "$work/left.log" || fail 'what was lef
 start "$after" '[]'
 until_line 1 'has 1250 cents' "$work/out"
 stop
-unset LONGHAUL_CONFIG
 [[ $(longhaul errors list --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["messages"]))') == 1 ]] ||
     fail 'the one that fails is not where it was'
 
@@ -105,7 +94,7 @@ account=$(longhaul errors show "$id" --body | python3 -c 'import json, sys; prin
 edit() { # BODY ARGUMENT...
     printf '%s' "$1" >"$work/body.json"
     shift
-    longhaul errors edit "$id" --body "$work/body.json" --program "$work/after" "$@" 2>&1
+    longhaul errors edit "$id" --body "$work/body.json" --program "$after" "$@" 2>&1
 }
 for body in '{"account":"seven","cents":5}' "{\"account\":$account,\"cents\":-5}"; do
     result=0

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{delays, demo, errors, extras, sagas, stored};
 
+/// The variable that names the file of settings. That of `LONGHAUL_CONFIG` is an endpoint's, and of another form.
+pub(crate) const OPS_CONFIG: &str = "LONGHAUL_OPS_CONFIG";
+
 /// Operate a running Longhaul system: look at what failed, and replay it.
 #[derive(Debug, Parser)]
 #[command(
@@ -39,7 +42,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         value_name = "FILE",
-        env = "LONGHAUL_CONFIG",
+        env = OPS_CONFIG,
         hide_env_values = true,
         help_heading = "Connection"
     )]

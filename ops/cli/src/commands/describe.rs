@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
+use crate::args::OPS_CONFIG;
 use crate::failure::Failure;
 use crate::output::shown;
 
@@ -30,6 +31,7 @@ pub(super) struct Described {
 pub(super) async fn ask(program: &Path, saga: &str) -> Result<Described, Failure> {
     let failed = |why: String| Failure::failed(format!("ask {} for its sagas: {why}", program.display()));
     let child = Command::new(program)
+        .env_remove(OPS_CONFIG)
         .arg("--describe")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

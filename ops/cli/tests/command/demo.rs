@@ -16,6 +16,7 @@ fn when_nothing_is_installed_the_demonstration_shows_failures_and_replays_them()
     command
         .env("TMPDIR", folder.path())
         .env("LONGHAUL_AMQP_URL", "amqp://broker.invalid")
+        .env("LONGHAUL_OPS_CONFIG", "/nowhere/ops.toml")
         .env("LONGHAUL_DATA", "/nowhere");
     let since = Instant::now();
     let shown = answer(command);

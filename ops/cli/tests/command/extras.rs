@@ -103,6 +103,23 @@ fn when_no_message_would_pass_none_is_said_to_be_missing() {
     });
 }
 
+#[cfg(unix)]
+#[test]
+fn when_a_program_is_asked_the_settings_of_the_command_are_not_its_own() {
+    run(async {
+        let stage = Stage::with_failed(On::Embedded, 1).await;
+        let says = r#"printf '{"id":"m-0","type":"t","verdict":"fails","why":"%s, %s"}\n' "${LONGHAUL_OPS_CONFIG-none}" "$LONGHAUL_CONFIG""#;
+        let program = program(&stage, says);
+        let settings = crate::stage::file(stage.folder.path(), "ops.toml", "broker = \"embedded\"");
+        let mut command = stage.command(&["errors", "replay", "m-0", "--dry-run", "--program", &program]);
+        command.env("LONGHAUL_OPS_CONFIG", settings);
+        // That of an endpoint is of another form.
+        command.env("LONGHAUL_CONFIG", "/etc/sales.toml");
+        answer(command).says(1, &["none, /etc/sales.toml"]);
+        stage.done();
+    });
+}
+
 #[test]
 fn when_the_delay_levels_are_looked_at_they_are_created_checked_and_counted() {
     run(async {

@@ -289,6 +289,8 @@ fn when_the_states_of_a_saga_are_asked_for_the_program_is_asked() {
             let diagram = [&["sagas", "diagram"][..], arguments, &["--states", "--program"]].concat();
             let mut command = bare(&diagram);
             command.current_dir(folder.path());
+            // It is this command's own.
+            command.env("LONGHAUL_OPS_CONFIG", "ops.toml");
             command
         };
         // The program opens its directory before it looks what it was asked: that of its first argument.
@@ -296,7 +298,7 @@ fn when_the_states_of_a_saga_are_asked_for_the_program_is_asked() {
             folder.path(),
             "trips.sh",
             &format!(
-                "#!/bin/sh\nexec {program} {}/data \"$@\"\n",
+                "#!/bin/sh\n[ -z \"${{LONGHAUL_OPS_CONFIG+set}}\" ] || exit 9\nexec {program} {}/data \"$@\"\n",
                 folder.path().display()
             ),
         );

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::args::OPS_CONFIG;
 use crate::failure::Failure;
 use crate::output::{print, print_json, shown};
 use crate::progress::Bar;
@@ -81,6 +82,7 @@ pub(super) async fn ask(file: &NamedTempFile, program: &Path, limit: Duration) -
     let child = command
         .arg("--rehearse")
         .arg(file.path())
+        .env_remove(OPS_CONFIG)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
