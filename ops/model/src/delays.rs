@@ -16,7 +16,7 @@ use longhaul_record::Record;
 use crate::errors::copying::{Copy, Pace, copy};
 use crate::errors::error_queue::count;
 use crate::errors::export::unwritable;
-use crate::errors::lines::{Line, Lines};
+use crate::errors::lines::{Line, Lines, check_readable};
 use crate::errors::resend;
 use crate::errors::sending::Batches;
 use crate::errors::walk::{PAGE, Walk};
@@ -149,7 +149,9 @@ fn line_of(found: &Found) -> Result<String, String> {
         .ok_or("find where it goes: it does not say so in the way of this library")?;
     resend::as_it_is(&found.incoming)?;
     let record = Record::of(&found.incoming).waiting(waits);
-    record.to_line().map_err(|error| error.to_string())
+    let line = record.to_line().map_err(|error| error.to_string())?;
+    check_readable(&line)?;
+    Ok(line)
 }
 
 /// Reads every line, and says how many messages there are. Nothing is sent.

@@ -121,6 +121,37 @@ fn when_a_program_is_asked_the_settings_of_the_command_are_not_its_own() {
 }
 
 #[test]
+fn when_an_import_could_not_read_a_message_back_it_is_not_taken_out() {
+    run(async {
+        let stage = Stage::with_failed(On::Embedded, 1).await;
+        // Each of these bytes is six in JSON.
+        stage.fail_with("m-large", vec![1; 11 << 20]).await;
+        let name = stage.path("out.jsonl").display().to_string();
+        let remove = ["errors", "export", "--all", "--remove", "--yes", "--out", &name];
+        stage
+            .longhaul(&remove)
+            .says(1, &["exported 1 of 2", "m-large", "read it back"]);
+        assert_eq!(stage.depths().await, (1, 0));
+        stage
+            .longhaul(&["errors", "import", &name])
+            .says(0, &["imported 1 of 1"]);
+        stage.done();
+    });
+}
+
+#[test]
+fn when_a_file_is_named_without_a_directory_it_is_made_in_this_one() {
+    run(async {
+        let stage = Stage::with_failed(On::Embedded, 1).await;
+        let mut command = stage.command(&["errors", "export", "--all", "--out", "out.jsonl"]);
+        command.current_dir(stage.folder.path());
+        answer(command).says(0, &["exported 1 of 1"]);
+        assert!(stage.path("out.jsonl").is_file());
+        stage.done();
+    });
+}
+
+#[test]
 fn when_the_delay_levels_are_looked_at_they_are_created_checked_and_counted() {
     run(async {
         let stage = Stage::new(On::RabbitMq).await;

@@ -121,6 +121,24 @@ impl Stage {
         stage
     }
 
+    /// One more failed message in an embedded directory, with a large body.
+    pub(crate) async fn fail_with(&self, id: &str, body: Vec<u8>) {
+        let bytes = 64 << 20;
+        let options = longhaul_embedded::Options::new().max_value_bytes(bytes);
+        let database = Database::open_with(self.data(), options.max_batch_bytes(2 * bytes)).unwrap();
+        let options = longhaul_local::LocalOptions::default().max_body(bytes);
+        let options = options.max_queue_bytes(usize::MAX);
+        let broker = LocalBroker::durable_with(database.clone(), Arc::new(SystemClock), options).unwrap();
+        let mut failed = self.failed(0);
+        failed.envelope.id = MessageId::new(id).unwrap();
+        failed.envelope.body = body.into();
+        for result in broker.dispatch(&[failed]).await {
+            result.unwrap();
+        }
+        drop(broker);
+        database.close().unwrap();
+    }
+
     /// A failed message.
     pub(crate) fn failed(&self, number: usize) -> Dispatch {
         let (type_name, text) = match number % 3 {

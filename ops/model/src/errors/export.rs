@@ -8,6 +8,7 @@ use crate::errors::error::{OpsError, OpsErrorKind};
 use crate::errors::error_queue::{ErrorQueue, count};
 use crate::errors::failed::Failed;
 use crate::errors::filter::Selection;
+use crate::errors::lines::check_readable;
 use crate::errors::progress::{Outcome, Progress};
 use crate::errors::walk::{PAGE, Walk};
 
@@ -23,7 +24,7 @@ pub struct ExportOptions {
 impl ErrorQueue {
     /// Writes messages as lines of JSON, with their bodies where those are kept elsewhere and can be
     /// [read](ErrorQueue::with_bodies). Where they are to be taken out, each page is, once `sync` says that what was written is
-    /// safe.
+    /// safe; a message that [`ErrorQueue::import`] could not read back is not written then, and stays.
     ///
     /// # Errors
     /// See [`OpsErrorKind`]; what was written until then may lie in the queue still.
@@ -71,6 +72,13 @@ impl ErrorQueue {
                 };
                 let line = Record::of(&incoming).to_line();
                 let line = line.map_err(|error| failed_to(error.to_string()))?;
+                // An import refuses the whole file for one line.
+                if options.remove
+                    && let Err(why) = check_readable(&line)
+                {
+                    outcome.fail(failed.id.as_deref(), why);
+                    continue;
+                }
                 writeln!(sink, "{line}").map_err(unwritable)?;
                 outcome.elsewhere += u64::from(is_elsewhere);
                 places.push(found.place);

@@ -23,6 +23,24 @@ pub enum LastLine {
     MayBeTorn,
 }
 
+/// Whether an import could read this line, which does not have its end yet: before its message is taken out.
+pub(crate) fn check_readable(line: &str) -> Result<(), String> {
+    // With its end it must be shorter than what is read at most.
+    let read = match line.len() + 1 < LINE_BYTES {
+        true => parsed(line).map(drop),
+        false => Err(format!("it is longer than {LINE_BYTES} bytes")),
+    };
+    read.map_err(|why| format!("take it out: an import could not read it back: {why}; it stays"))
+}
+
+fn parsed(line: &str) -> Result<Line, String> {
+    let record = Record::parse(line).map_err(|error| error.to_string())?;
+    let waits = record.waits();
+    let incoming = record.into_incoming().map_err(|error| error.to_string())?;
+    let envelope = resend::as_it_is(&incoming)?;
+    Ok(Line { envelope, waits })
+}
+
 /// The lines of an export.
 pub(crate) struct Lines<'a, R: BufRead + ?Sized> {
     source: &'a mut R,
@@ -63,7 +81,7 @@ impl<'a, R: BufRead + ?Sized> Lines<'a, R> {
                 return Err(self.bad(&format!("it is longer than {LINE_BYTES} bytes")));
             }
             let is_torn = line.last() != Some(&b'\n');
-            match self.read(&line) {
+            match Self::read(&line) {
                 Ok(None) => {}
                 Ok(line) => return Ok(line),
                 Err(_) if is_torn && self.last == LastLine::MayBeTorn => return Ok(None),
@@ -78,16 +96,12 @@ impl<'a, R: BufRead + ?Sized> Lines<'a, R> {
         }
     }
 
-    fn read(&self, line: &[u8]) -> Result<Option<Line>, String> {
+    fn read(line: &[u8]) -> Result<Option<Line>, String> {
         let line = std::str::from_utf8(line).map_err(|error| error.to_string())?;
         if line.trim().is_empty() {
             return Ok(None);
         }
-        let record = Record::parse(line.trim_end()).map_err(|error| error.to_string())?;
-        let waits = record.waits();
-        let incoming = record.into_incoming().map_err(|error| error.to_string())?;
-        let envelope = resend::as_it_is(&incoming)?;
-        Ok(Some(Line { envelope, waits }))
+        parsed(line.trim_end()).map(Some)
     }
 
     pub(crate) fn bad(&self, why: &str) -> OpsError {
