@@ -64,7 +64,7 @@ impl System {
     /// The same, with the embedded store of endpoints that are on another broker, where its directory is set.
     pub(crate) async fn connect_with_store(connection: &Connection) -> Result<Self, Failure> {
         let mut system = Self::connect(connection).await?;
-        if system.database.is_none()
+        if system.stores.is_none()
             && let Some(directory) = config::load(connection)?.embedded.directory
         {
             let database = open_database(&directory)?.map_err(Failure::failed)?;
@@ -221,6 +221,11 @@ impl System {
         }
         let stored = self.stored(endpoint).await?;
         Ok(Some(stored.saga(saga, id).await?))
+    }
+
+    /// Whether a process has the directory open, and is asked over its socket.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.stores.is_some() && self.database.is_none()
     }
 
     /// RabbitMQ, where that is the broker.

@@ -28,6 +28,11 @@ pub(crate) struct FlushArgs {
 }
 
 pub(super) async fn flush(system: &System, args: &FlushArgs, json: bool) -> Result<ExitCode, Failure> {
+    if system.is_running() {
+        return Err(Failure::failed(
+            "flush the outbox: a process has the directory open, and what its endpoints have in it goes out by itself; stop that process",
+        ));
+    }
     let transport: Arc<dyn Transport> = match args.bodies.open()? {
         None => Arc::clone(&system.transport),
         Some(bodies) => Arc::new(ClaimCheck::new(Arc::clone(&system.transport), bodies)),

@@ -191,6 +191,9 @@ fn when_an_endpoint_runs_its_timeouts_are_moved_and_cancelled_and_fire_by_that()
             0
         );
         ask(&["outbox", "list"]).says(0, &["everything is sent"]);
+        for more in [&[][..], &["--dry-run"]] {
+            ask(&[&["outbox", "flush"], more].concat()).says(1, &["flush the outbox", "stop that process"]);
+        }
         assert_eq!(
             trips.of(&["sagas", "list", "trip", "--status", "active"])["sagas"][0]["id"],
             "2"
