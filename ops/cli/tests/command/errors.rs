@@ -26,7 +26,7 @@ on_each_broker! {
     when_messages_are_grouped_errors_that_differ_in_numbers_are_one,
     when_one_message_is_replayed_it_is_the_same_without_its_errors,
     when_everything_is_replayed_without_yes_nothing_happens,
-    when_everything_is_replayed_all_of_it_arrives_in_order,
+    when_everything_is_replayed_all_of_it_arrives_in_the_order_that_the_broker_keeps,
     when_a_replay_is_tried_first_nothing_is_sent,
     when_the_source_queue_is_gone_the_messages_stay_and_others_are_replayed,
     when_one_of_several_ids_is_not_there_the_others_are_done_and_it_ends_with_one,
@@ -195,13 +195,18 @@ async fn when_everything_is_replayed_without_yes_nothing_happens(on: On) {
     stage.done();
 }
 
-async fn when_everything_is_replayed_all_of_it_arrives_in_order(on: On) {
+async fn when_everything_is_replayed_all_of_it_arrives_in_the_order_that_the_broker_keeps(on: On) {
     let stage = Stage::with_failed(on, 700).await;
     let outcome = stage.json(&["errors", "replay", "--all", "--yes", "--rate", "5000"]);
     assert_eq!((&outcome["done"], &outcome["failed"]), (&700.into(), &0.into()));
     assert_eq!(stage.depths().await, (0, 700));
-    let ids: Vec<_> = stage.messages(&stage.source).await.iter().map(id).collect();
-    let wanted: Vec<_> = (0..700).map(|number| format!("m-{number}")).collect();
+    let mut ids: Vec<_> = stage.messages(&stage.source).await.iter().map(id).collect();
+    let mut wanted: Vec<_> = (0..700).map(|number| format!("m-{number}")).collect();
+    if !matches!(on, On::Embedded | On::RabbitMq) {
+        // A standard queue of SQS promises no order.
+        ids.sort();
+        wanted.sort();
+    }
     assert_eq!(ids, wanted);
     stage.done();
 }
