@@ -245,7 +245,19 @@ fn when_what_waits_in_order_can_t_be_read_a_message_goes_to_the_error_queue_and_
     world.inject("doer", of_order("a", "a-2", "2").into());
     world.until("the error", || world.browse("error").len() == 2);
     assert_eq!(world.error_header(1, "longhaul.error.reason"), "unreadable-state");
-    assert_eq!(running.monitor.stats().handled, 0);
+    // It keeps no other from being let pass.
+    for order in ["b", "c", "d"] {
+        let before = (world.browse("error").len(), running.monitor.stats().set_aside);
+        world.inject("doer", of_order(order, &format!("{order}-1"), "bad").into());
+        world.until("the error", || world.browse("error").len() > before.0);
+        world.inject("doer", of_order(order, &format!("{order}-2"), order).into());
+        world.until("one that waits", || running.monitor.stats().set_aside > before.1);
+        let first = MessageId::new(format!("{order}-1")).expect("an id");
+        assert_eq!(world.run(running.session.let_pass(&first)).expect("passes"), 1);
+        world.until("it", || {
+            doer.did.entries().last().map(String::as_str) == Some(order)
+        });
+    }
     world.pass(Duration::from_secs(60));
     assert!(world.browse("doer").is_empty());
 }

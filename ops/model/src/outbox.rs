@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use longhaul_core::clock::Timestamp;
 use longhaul_core::store::{PendingChange, PendingKind, PendingRow, UnitOfWork};
-use longhaul_core::transport::{Destination, Dispatch, Transport, TransportError};
+use longhaul_core::transport::{Accepted, Destination, Dispatch, Transport, TransportError};
 use serde::Serialize;
 
 use crate::errors::copying::is_over;
@@ -14,6 +14,10 @@ use crate::stored::{PAGE, StoredState, name_of};
 
 /// The most destinations that are told apart.
 const MOST_DESTINATIONS: usize = 1_000;
+
+/// Why an event stays.
+const UNHEARD: &str = "send it: nobody on this broker subscribes to it; it stays. Look whether it is the endpoint's own broker, \
+                       virtual host and prefix";
 
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -34,7 +38,8 @@ impl StoredState {
     /// broker has confirmed it. No endpoint may be running on the store.
     ///
     /// Wherever it is cut short nothing is lost, and to run it again is safe: what was sent and not noted is sent once more under the
-    /// same id. Timeouts are left to the endpoint. A dry run sends nothing and says what would be sent.
+    /// same id. An event that nobody on the broker subscribes to stays, as one that is refused. Timeouts are left to the
+    /// endpoint. A dry run sends nothing and says what would be sent.
     ///
     /// # Errors
     /// The store can't be read or written, or the broker can't be reached. Messages that the broker refuses are in the outcome, and
@@ -107,6 +112,11 @@ impl StoredState {
         let (mut sent, mut over) = (Vec::with_capacity(some.len()), None);
         for (dispatch, result) in some.iter().zip(results) {
             match result {
+                // The endpoint may have known another broker, or other subscribers: an event that nobody here hears stays.
+                Ok(Accepted::NoSubscribers) => {
+                    let id = dispatch.envelope.id.as_str();
+                    flushed.outcome.fail(Some(id), UNHEARD.to_owned());
+                }
                 Ok(_) => {
                     sent.push(PendingChange::Sent(dispatch.envelope.id.clone()));
                     flushed.note(&dispatch.to);

@@ -174,3 +174,18 @@ async fn when_some_can_not_be_sent_they_stay_as_they_are_and_the_others_go() {
         ["has-no-queue", "is-a-timeout", "is-far-ahead", "is-set-aside"]
     );
 }
+
+#[tokio::test]
+async fn when_nobody_on_the_broker_subscribes_to_an_event_it_stays() {
+    let mut event = row("m-1", "billing", PendingKind::Message);
+    event.to = Destination::Subscribers(String::from("sales.order_placed.v1"));
+    let other = row("m-2", "billing", PendingKind::Message);
+    let (broker, store, stored) = stage(vec![event, other], 0).await;
+    let flushed = stored.flush_outbox(&broker, false, &mut |_| {}).await.unwrap();
+    assert_eq!((flushed.outcome.done, flushed.outcome.failed), (1, 1));
+    assert!(
+        flushed.outcome.problems[0].why.contains("subscribes"),
+        "{flushed:?}"
+    );
+    assert_eq!(left(&store).await, ["m-1"]);
+}

@@ -173,17 +173,18 @@ async fn serve(stream: UnixStream, reached: Arc<Reached>) {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::warn!("what listened for operators had panicked");
-        }
+        // First: the thread may have the last handles on the database, and once they are gone, another process may have made its own.
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %self.path.display(), %error, "could not take the socket away");
             }
             _ => {}
+        }
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::warn!("what listened for operators had panicked");
         }
         lock().remove(&self.path);
     }

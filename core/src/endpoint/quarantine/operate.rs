@@ -6,9 +6,7 @@ use crate::endpoint::settings::CONFLICTS;
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{EndpointError, Session};
 use crate::ids::{MessageId, derived_message_id};
-use crate::store::{
-    LoadRequest, PendingChange, Record, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork,
-};
+use crate::store::{LoadRequest, PendingChange, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork};
 
 /// Messages that wait in order behind one that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +76,13 @@ pub(crate) async fn let_pass(
             return Ok(passed);
         };
         for record in page {
-            passed += usize::from(pass(shared, store, record, first).await?);
+            match Sequence::stored(record) {
+                Ok(sequence) => passed += usize::from(pass(shared, store, sequence, first).await?),
+                // It keeps none of the others from going on.
+                Err(error) => {
+                    tracing::error!(%error, "what waits in order can't be read, and nothing of it passes")
+                }
+            }
         }
         after = Some(last);
     }
@@ -87,10 +91,9 @@ pub(crate) async fn let_pass(
 async fn pass(
     shared: &Shared,
     store: &dyn Store,
-    record: Record,
+    mut sequence: Sequence,
     first: &MessageId,
 ) -> Result<bool, EndpointError> {
-    let mut sequence = Sequence::stored(record)?;
     for _ in 0..CONFLICTS {
         if sequence.first() != Some(first) {
             return Ok(false);
