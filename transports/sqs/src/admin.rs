@@ -269,15 +269,18 @@ impl Pass for SqsPass {
     }
 
     async fn remove(&mut self, places: &[Place]) -> Result<(), TransportError> {
-        let receipts: Vec<String> = places
-            .iter()
-            .filter_map(|place| self.held.remove(&place.0))
-            .collect();
-        for some in receipts.chunks(ENTRIES) {
-            let deleted = self.delete(some).await;
+        let held = |place: &Place| Some((place.0, self.held.get(&place.0)?.clone()));
+        let held: Vec<_> = places.iter().filter_map(held).collect();
+        for some in held.chunks(ENTRIES) {
+            let (places, receipts): (Vec<u64>, Vec<String>) = some.iter().cloned().unzip();
+            let deleted = self.delete(&receipts).await;
+            // Until then they are held, so that what is still there is seen again when the look is over.
             deleted.map_err(|fault| {
                 fault.while_doing(&format!("take messages out of the queue `{}`", self.queue))
             })?;
+            for place in places {
+                self.held.remove(&place);
+            }
         }
         Ok(())
     }
@@ -321,7 +324,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::double::{Double, Reply};
+    use crate::double::{Double, Reply, failed};
 
     #[tokio::test(start_paused = true)]
     async fn when_the_number_of_messages_is_behind_what_is_there_is_shown_all_the_same() {
@@ -348,5 +351,49 @@ mod tests {
         assert_eq!(pass.next(10).await.unwrap().len(), 0);
         pass.close().await.unwrap();
         assert_eq!(double.seen("ReceiveMessage").len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_some_can_t_be_taken_out_they_are_seen_again_at_once() {
+        let mut polls = 0;
+        let double = Double::new(move |name, _| match name {
+            "GetQueueAttributes" => {
+                Reply::ok(json!({ "Attributes": { "ApproximateNumberOfMessages": "2" } }))
+            }
+            "ReceiveMessage" => {
+                polls += 1;
+                let message = |n: usize| {
+                    json!({
+                        "MessageId": n.to_string(), "ReceiptHandle": format!("r-{n}"), "Body": "{}",
+                        "MD5OfBody": "99914b932bd37a50b983c5e7c90ae93b",
+                    })
+                };
+                let messages = if polls == 1 {
+                    json!([message(0), message(1)])
+                } else {
+                    json!([])
+                };
+                Reply::ok(json!({ "Messages": messages }))
+            }
+            "DeleteMessageBatch" => Reply::ok(json!({
+                "Successful": [{ "Id": "0" }], "Failed": [failed("1", "InternalError", false)],
+            })),
+            _ => Reply::ok(json!({ "Successful": [], "Failed": [] })),
+        });
+        let sqs = double.sqs().await;
+        let queue = Address::new("error").unwrap();
+        let mut pass = sqs.look_through(&queue).await.unwrap();
+        let places: Vec<Place> = pass
+            .next(10)
+            .await
+            .unwrap()
+            .iter()
+            .map(|found| found.place)
+            .collect();
+        assert_eq!(places.len(), 2);
+        pass.remove(&places).await.unwrap_err();
+        pass.close().await.unwrap();
+        let shown = double.seen("ChangeMessageVisibilityBatch");
+        assert!(shown[0].to_string().contains("r-1"), "{shown:?}");
     }
 }

@@ -92,8 +92,9 @@
 //!
 //! **Names.** With its inlet a name has at most 74 characters, prefix included, and does not end with `-delay`.
 //!
-//! **Moving to order.** An endpoint does not start in order while its standard queue is there: messages would stay in it. Stop the
-//! senders, let the endpoint empty it, delete it, and start all of them with the endpoint named. SQS can't turn one into the other.
+//! **Moving to order.** An endpoint does not start in order while its standard queue, or one for long delays, is there: messages would
+//! stay in it. Stop the senders, let the endpoint empty it, delete it, and start all of them with the endpoint named. SQS can't turn one
+//! into the other. Going back is the same.
 //!
 //! # Messages of other programs
 //!

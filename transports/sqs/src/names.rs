@@ -23,6 +23,8 @@ use longhaul_core::{
 pub(crate) const QUEUE_CHARACTERS: usize = 80;
 /// What the name of a queue for long delays ends with, after that of the input queue.
 const DELAYS: &str = "-delay.fifo";
+/// The same without what SQS asks for.
+const DELAY: &str = "-delay";
 /// What SQS has the name of a FIFO queue end with.
 const FIFO: &str = ".fifo";
 /// What the name of the inlet of a FIFO queue ends with. No address makes it: `in` are no hexadecimal digits.
@@ -63,7 +65,7 @@ impl Names {
     pub(crate) fn ordered(mut self, queues: BTreeSet<Address>) -> Result<Self, TransportError> {
         for address in &queues {
             let name = self.plain(address)?;
-            if name.ends_with("-delay") {
+            if name.ends_with(DELAY) {
                 return Err(TransportError::new(
                     TransportErrorKind::Configuration,
                     format!(
@@ -81,6 +83,11 @@ impl Names {
     /// Whether the queue of an address keeps the order of messages.
     pub(crate) fn is_ordered(&self, address: &Address) -> bool {
         self.ordered.contains(address)
+    }
+
+    /// Whether any queue does.
+    pub(crate) fn is_any_ordered(&self) -> bool {
+        !self.ordered.is_empty()
     }
 
     /// What all names begin with.
@@ -131,6 +138,21 @@ impl Names {
         ))
     }
 
+    /// The names of queues that an address has only if its messages are kept in order where they are not, or the other way
+    /// round: what is in one of them waits for ever.
+    pub(crate) fn instead_of(&self, address: &Address) -> Result<Vec<String>, TransportError> {
+        let plain = self.plain(address)?;
+        let mut names = match self.is_ordered(address) {
+            true => vec![format!("{plain}{DELAYS}"), plain],
+            // Its messages can't be kept in order, and the queue in which those of another one go round is called so.
+            false if plain.ends_with(DELAY) => Vec::new(),
+            false => vec![format!("{plain}{FIFO}")],
+        };
+        // One that is too long can't be there.
+        names.retain(|name| name.len() <= QUEUE_CHARACTERS);
+        Ok(names)
+    }
+
     /// The name of an event's topic.
     pub(crate) fn topic(&self, event: &str) -> Result<String, TransportError> {
         fits("topic", &self.prefix, &escaped(event), TOPIC_CHARACTERS)
@@ -146,6 +168,16 @@ impl Names {
         let address = Address::new(unescaped(name)?).ok()?;
         (self.is_ordered(&address) == is_fifo).then_some(address)
     }
+}
+
+/// The name without the ending of a queue for long delays, if it has it.
+pub(crate) fn of_delays(queue: &str) -> Option<&str> {
+    queue.strip_suffix(DELAYS)
+}
+
+/// The name without the ending of a FIFO queue, if it has it.
+pub(crate) fn of_fifo(queue: &str) -> Option<&str> {
+    queue.strip_suffix(FIFO)
 }
 
 fn fits(what: &str, prefix: &str, name: &str, most: usize) -> Result<String, TransportError> {
@@ -271,6 +303,15 @@ mod tests {
             "prod-sales__orders_inlet"
         );
         assert_eq!(names.address(fifo), Some(address));
+        let beside = names.instead_of(&Address::new("sales.orders").expect("an address"));
+        assert_eq!(
+            beside.expect("it fits"),
+            ["prod-sales__orders-delay.fifo", "prod-sales__orders"]
+        );
+        let other = names.instead_of(&Address::new("billing").expect("an address"));
+        assert_eq!(other.expect("it fits"), ["prod-billing.fifo"]);
+        let round = names.instead_of(&Address::new("billing-delay").expect("an address"));
+        assert_eq!(round.expect("it fits"), [""; 0], "it belongs to `billing`");
         // A standard queue of that name is somebody else's, and so is what stands beside.
         for foreign in [
             "prod-sales__orders",

@@ -75,7 +75,8 @@ pub struct Plan {
     pub retired: Vec<Subscription>,
     /// Queues of others to send to.
     pub sends_to: BTreeSet<String>,
-    /// Standard queues that must not be there beside FIFO queues of the same endpoints: messages would stay in them.
+    /// Queues that must not be there: standard ones beside FIFO queues of the same endpoints, and the other way round.
+    /// Messages would stay in them.
     pub instead_of: BTreeSet<String>,
     /// Topics of its own events.
     pub publishes: BTreeSet<String>,
@@ -174,9 +175,9 @@ impl Plan {
             add(names.queue(address)?, Purpose::Errors, attributes.clone());
         }
         for address in &topology.queues {
+            self.instead_of.extend(names.instead_of(address)?);
             if names.is_ordered(address) {
                 add(names.inlet(address)?, Purpose::Inlet, attributes.clone());
-                self.instead_of.insert(names.plain(address)?);
             } else if long_delays && topology.delays {
                 add(
                     names.delays(address)?,
@@ -374,7 +375,8 @@ no subscription of the queue prod-sales_inlet to the topic prod-old
 ";
         let plan = ordered(&["sales", "billing"]).unwrap();
         assert_eq!(plan.to_string(), expected);
-        assert!(plan.instead_of.contains("prod-sales"));
+        let instead_of: Vec<&str> = plan.instead_of.iter().map(String::as_str).collect();
+        assert_eq!(instead_of, ["prod-sales", "prod-sales-delay.fifo"]);
         let plan = plan.sending_to([&address("billing"), &address("shop")]).unwrap();
         let sends_to: Vec<&str> = plan.sends_to.iter().map(String::as_str).collect();
         let shop = ["prod-shop", "prod-shop-delay.fifo"];

@@ -200,7 +200,7 @@ mod tests {
         };
         for (name, queues) in [
             ("Consume", &["prod-sales.fifo", "prod-sales_inlet"][..]),
-            ("TellApart", &["prod-sales"]),
+            ("TellApart", &["prod-sales", "prod-sales-delay.fifo"]),
             ("Create", &["prod-error", "prod-sales.fifo", "prod-sales_inlet"]),
             ("LetEventsIn", &["prod-sales_inlet"]),
         ] {

@@ -23,6 +23,9 @@ use crate::{
 
 /// How many messages one call takes: more would only keep the caller waiting.
 const BATCH: usize = 100;
+/// The same where messages of one group go out one after the other, a request each: the calls under way stand in line, and the
+/// last of them must still be in time.
+const BATCH_IN_ORDER: usize = 20;
 
 /// The longest delay, with messages that go round.
 const A_CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
@@ -117,7 +120,10 @@ impl Transport for Sqs {
                 longest
             },
             max_body: BODY_BYTES,
-            max_batch: BATCH,
+            max_batch: match self.inner.names.is_any_ordered() {
+                true => BATCH_IN_ORDER,
+                false => BATCH,
+            },
             durable: true,
         }
     }

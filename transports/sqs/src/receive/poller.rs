@@ -150,6 +150,7 @@ impl Poller {
     }
 
     async fn hand_out(&self, messages: Vec<Message>, permits: Vec<OwnedSemaphorePermit>) {
+        let mut in_order = Vec::new();
         for (mut message, permit) in messages.into_iter().zip(permits) {
             let Some(receipt) = message.receipt_handle.take() else {
                 // Without it the message can't be settled; it comes again by itself.
@@ -171,10 +172,13 @@ impl Poller {
             let (incoming, redeliveries) = incoming(message);
             let delivery = Delivery::new(incoming, redeliveries, Box::new(claim));
             match in_line {
-                Some((turns, group)) => turns.enter(&group, key, Ok((delivery, lost))),
+                Some((_, group)) => in_order.push((group, (key, Ok((delivery, lost))))),
                 // Where nobody listens any more, dropping it gives it back.
                 None => drop(self.hand.send(Ok((delivery, lost))).await),
             }
+        }
+        if let Some(turns) = &self.turns {
+            turns.enter(in_order);
         }
     }
 
