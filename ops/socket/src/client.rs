@@ -169,9 +169,8 @@ impl Transport for Remote {
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = |dispatch: &&Dispatch| {
-                let had = bytes;
                 bytes += dispatch.envelope.body.len();
-                had < BATCH_BYTES
+                bytes <= BATCH_BYTES
             };
             let most = rest.iter().take(BATCH).take_while(fits).count().max(1);
             let (now, later) = rest.split_at(most);

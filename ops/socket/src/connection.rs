@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::fault::Fault;
 use crate::frame;
+use crate::page::Page;
 use crate::server::Reached;
 use crate::wire::{Answer, Request, VERSION, WireFound, WireRecord, WireRow, millis};
 
@@ -29,9 +30,7 @@ const SILENT: Duration = Duration::from_secs(300);
 const WORK: Duration = Duration::from_secs(60);
 /// The most messages, records or rows in one answer.
 const ROWS: usize = 1_000;
-/// From this size on an answer takes no more of them, in bytes.
-const ANSWER_BYTES: usize = 8 << 20;
-/// How many are read at a time, so that an answer is not much larger than that.
+/// How many are read at a time, so that not much is read that an answer has no room for.
 const STEP: usize = 16;
 /// The most stores that one connection has open.
 const STORES: usize = 16;
@@ -41,6 +40,8 @@ pub(crate) struct Connection {
     stream: UnixStream,
     reached: Arc<Reached>,
     look: Option<Box<dyn Pass>>,
+    /// What the look has shown and an answer had no room for.
+    kept: Option<WireFound>,
     stores: BTreeMap<Address, Arc<dyn Store>>,
 }
 
@@ -57,6 +58,7 @@ impl Connection {
             stream,
             reached,
             look: None,
+            kept: None,
             stores: BTreeMap::new(),
         }
     }
@@ -84,7 +86,15 @@ impl Connection {
             let answer = timeout(WORK, self.answer(request)).await;
             let answer = answer
                 .unwrap_or_else(|_| Err(Fault::socket("answer: it took too long; the outcome is unknown")));
-            frame::write(&mut self.stream, &answer.unwrap_or_else(Answer::Failed)).await?;
+            let written = frame::write(&mut self.stream, &answer.unwrap_or_else(Answer::Failed)).await;
+            match written {
+                // Nothing of it was written.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    let fault = Fault::socket(format!("answer: {error}; stop the endpoint to look at it"));
+                    frame::write(&mut self.stream, &Answer::Failed(fault)).await?;
+                }
+                written => written?,
+            }
         }
     }
 
@@ -106,7 +116,7 @@ impl Connection {
             }
             Request::Depth { queue } => Ok(Answer::depth(admin.depth(&queue).await?)),
             Request::LookThrough { queue } => {
-                self.look = None;
+                (self.look, self.kept) = (None, None);
                 let look = admin.look_through(&queue).await?;
                 let expected = look.expected();
                 self.look = Some(look);
@@ -119,6 +129,7 @@ impl Connection {
                 Ok(Answer::Done)
             }
             Request::Close => {
+                self.kept = None;
                 if let Some(look) = self.look.take() {
                     look.close().await?;
                 }
@@ -193,18 +204,24 @@ impl Connection {
     }
 
     async fn next(&mut self, limit: usize) -> Result<Answer, Fault> {
-        let limit = limit.clamp(1, ROWS);
+        let mut page = Page::new(limit.clamp(1, ROWS));
+        let mut kept = self.kept.take();
         let look = self.look()?;
-        let (mut messages, mut bytes) = (Vec::new(), 0);
-        while messages.len() < limit && bytes < ANSWER_BYTES {
-            // One by one, for each may be as large as an answer.
-            let found = look.next(1).await?;
-            if found.is_empty() {
+        while page.room() > 0 {
+            let found = match kept.take() {
+                Some(found) => found,
+                // One by one, for each may be as large as an answer.
+                None => match look.next(1).await?.first() {
+                    Some(found) => WireFound::of(found),
+                    None => break,
+                },
+            };
+            if let Err(found) = page.add(found) {
+                self.kept = Some(found);
                 break;
             }
-            bytes += found.iter().map(|one| one.incoming.body.len()).sum::<usize>();
-            messages.extend(found.iter().map(WireFound::of));
         }
+        let messages = page.into_items();
         Ok(Answer::Found { messages })
     }
 
@@ -252,17 +269,21 @@ async fn records(
     mut after: Option<String>,
     limit: usize,
 ) -> Result<Answer, Fault> {
-    let limit = limit.clamp(1, ROWS);
-    let (mut records, mut bytes) = (Vec::new(), 0);
-    while records.len() < limit && bytes < ANSWER_BYTES {
-        let most = STEP.min(limit - records.len());
-        let page = store.admin().records(collection, after.as_deref(), most).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.key.id.to_string());
-        bytes += page.iter().map(|record| record.body.len()).sum::<usize>();
-        records.extend(page.iter().map(WireRecord::of));
+    let mut page = Page::new(limit.clamp(1, ROWS));
+    loop {
+        let more = store
+            .admin()
+            .records(collection, after.as_deref(), STEP.min(page.room()));
+        let more = more.await?;
+        let last = more.last().map(|record| record.key.id.to_string());
+        let mut all = more.iter().map(WireRecord::of);
+        let is_full = all.any(|record| page.add(record).is_err());
+        if is_full || last.is_none() || page.room() == 0 {
+            let records = page.into_items();
+            return Ok(Answer::Records { records });
+        }
+        after = last;
     }
-    Ok(Answer::Records { records })
 }
 
 async fn rows(
@@ -270,17 +291,18 @@ async fn rows(
     mut after: Option<longhaul_core::store::PendingRow>,
     limit: usize,
 ) -> Result<Answer, Fault> {
-    let limit = limit.clamp(1, ROWS);
-    let (mut rows, mut bytes) = (Vec::new(), 0);
-    while rows.len() < limit && bytes < ANSWER_BYTES {
-        let most = STEP.min(limit - rows.len());
-        let page = store.admin().pending(after.as_ref(), most).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.clone());
-        bytes += page.iter().map(|row| row.envelope.body.len()).sum::<usize>();
-        rows.extend(page.iter().map(WireRow::of));
+    let mut page = Page::new(limit.clamp(1, ROWS));
+    loop {
+        let more = store.admin().pending(after.as_ref(), STEP.min(page.room()));
+        let mut more = more.await?;
+        let is_full = more.iter().map(WireRow::of).any(|row| page.add(row).is_err());
+        let last = more.pop();
+        if is_full || last.is_none() || page.room() == 0 {
+            let rows = page.into_items();
+            return Ok(Answer::Rows { rows });
+        }
+        after = last;
     }
-    Ok(Answer::Rows { rows })
 }
 
 /// Only timeouts are changed by operators: a message's row is the outbox's own business.

@@ -38,6 +38,7 @@ mod client_store;
 mod connection;
 mod fault;
 mod frame;
+mod page;
 mod path;
 mod server;
 mod socket_error;

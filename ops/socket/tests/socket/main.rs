@@ -15,7 +15,9 @@ use longhaul_core::admin::QueueAdmin;
 use longhaul_core::clock::{Clock, SystemClock};
 use longhaul_core::envelope::Incoming;
 use longhaul_core::ids::MessageId;
-use longhaul_core::store::{LoadRequest, PendingChange, PendingKind, Persistence, RecordKey, UnitOfWork};
+use longhaul_core::store::{
+    LoadRequest, PendingChange, PendingKind, Persistence, RecordChange, RecordKey, UnitOfWork,
+};
 use longhaul_core::transport::{Accepted, ReceiverOptions, Transport, TransportErrorKind};
 use longhaul_embedded::Database;
 use longhaul_socket::{Remote, SocketErrorKind};
@@ -174,6 +176,41 @@ fn when_messages_are_large_an_answer_has_fewer_of_them_and_each_comes() {
             .collect();
         let sent = remote.dispatch(&batch).await;
         assert_eq!(sent.into_iter().map(Result::unwrap).count(), 30);
+    });
+}
+
+#[test]
+fn when_records_are_large_a_page_has_fewer_of_them_and_each_comes() {
+    const RECORDS: usize = 24;
+    run(async {
+        let stage = Stage::new().await;
+        let own = stage.stores.open(&address("sales")).await.unwrap();
+        for number in 0..RECORDS {
+            let put = RecordChange::Put {
+                key: RecordKey::new("saga/order", format!("{number:02}")),
+                expected: None,
+                body: vec![b'x'; 1_000_000].into(),
+                expires: None,
+            };
+            let work = UnitOfWork {
+                records: vec![put],
+                ..UnitOfWork::default()
+            };
+            own.commit(work).await.unwrap();
+        }
+        let remote = stage.remote().await;
+        let store = remote.stores().open(&address("sales")).await.unwrap();
+        let (mut seen, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = store.admin().records("saga/order", after.as_deref(), 256);
+            let page = page.await.unwrap();
+            let Some(last) = page.last() else { break };
+            assert!(page.len() < RECORDS / 2, "{}", page.len());
+            after = Some(last.key.id.to_string());
+            seen.extend(page.iter().map(|record| record.key.id.to_string()));
+        }
+        let all: Vec<_> = (0..RECORDS).map(|number| format!("{number:02}")).collect();
+        assert_eq!(seen, all);
     });
 }
 
