@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::envelope::{Envelope, Incoming};
 use crate::handler::HandlerResult;
+use crate::stateful::Became;
 
 /// A message that was handled, as [`PipelineStep::handled`] sees it.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,8 @@ pub struct Handled<'a> {
     pub handling: Duration,
     /// From when it was sent, or was due, to the commit; `None` where it does not say when it was sent.
     pub critical: Option<Duration>,
+    /// What became of instances of participants with state by it.
+    pub became: &'a [Became],
 }
 
 /// Looks at, checks or changes messages before they are handled and after they are recorded: signatures, tenants,

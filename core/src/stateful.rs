@@ -90,6 +90,17 @@ pub struct Effects {
     pub pending: Vec<PendingChange>,
     /// Whether it took the message.
     pub taken: Taken,
+    /// What became of an instance by this, one after the other; it is counted once this is committed.
+    pub became: Vec<Became>,
+}
+
+/// An instance has come to another status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Became {
+    /// What it is an instance of.
+    pub what: Cow<'static, str>,
+    /// The status, in a word of the participant's own.
+    pub status: &'static str,
 }
 
 /// Whether a participant took a message.

@@ -90,6 +90,7 @@ pub(crate) fn start(
 pub struct TraceContext {
     propagator: TraceContextPropagator,
     handled: Counter<u64>,
+    sagas: Counter<u64>,
     handling: Histogram<f64>,
     critical: Histogram<f64>,
 }
@@ -111,6 +112,10 @@ impl TraceContext {
             handled: meter
                 .u64_counter("longhaul.messages.handled")
                 .with_description("Messages whose handling was committed")
+                .build(),
+            sagas: meter
+                .u64_counter("longhaul.sagas")
+                .with_description("Instances of sagas that came to a status")
                 .build(),
             handling: seconds(
                 "longhaul.handling.duration",
@@ -162,6 +167,14 @@ impl PipelineStep for TraceContext {
         self.handling.record(handled.handling.as_secs_f64(), &attributes);
         if let Some(critical) = handled.critical {
             self.critical.record(critical.as_secs_f64(), &attributes);
+        }
+        for became in handled.became {
+            let attributes = [
+                KeyValue::new("endpoint", handled.endpoint.to_owned()),
+                KeyValue::new("saga", became.what.to_string()),
+                KeyValue::new("status", became.status),
+            ];
+            self.sagas.add(1, &attributes);
         }
     }
 

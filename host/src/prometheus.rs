@@ -1,5 +1,6 @@
 //! `/metrics`, in the text format of Prometheus.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -36,6 +37,8 @@ struct Snapshot {
     counters: Vec<(&'static str, &'static str, u64)>,
     gauges: Vec<(&'static str, &'static str, u64)>,
     times: Vec<(&'static str, &'static str, Durations)>,
+    /// How many instances of a saga came to a status.
+    sagas: Vec<(Cow<'static, str>, &'static str, u64)>,
     endpoint: String,
 }
 
@@ -54,6 +57,7 @@ impl Snapshot {
                 ),
             ],
             times: Vec::new(),
+            sagas: Vec::new(),
             endpoint: String::new(),
         };
         if let Some(monitor) = state.monitor() {
@@ -68,6 +72,11 @@ impl Snapshot {
         let counters = COUNTERS.iter();
         self.counters
             .extend(counters.map(|(name, help, of)| (*name, *help, of(&stats))));
+        for (saga, statuses) in monitor.statuses() {
+            let statuses = statuses.into_iter();
+            self.sagas
+                .extend(statuses.map(|(status, count)| (saga.clone(), status, count)));
+        }
         let is_connected = *monitor.transport_health().borrow() == Health::Connected;
         self.gauges.extend([
             (
@@ -247,6 +256,18 @@ impl Collector for Snapshot {
             let metric = ConstCounter::new(*value);
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             metric.encode(family.encode_family(&labels)?)?;
+        }
+        if !self.sagas.is_empty() {
+            let help = "Instances of sagas that came to a status since the process began";
+            let mut family = encoder.encode_descriptor("sagas", help, None, MetricType::Counter)?;
+            for (saga, status, count) in &self.sagas {
+                let labels = [
+                    ("endpoint", self.endpoint.as_str()),
+                    ("saga", saga.as_ref()),
+                    ("status", status),
+                ];
+                ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+            }
         }
         for (name, help, value) in &self.gauges {
             let metric = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));

@@ -90,6 +90,7 @@ impl<'a> Case<'a> {
             records: Vec::new(),
             pending: Vec::new(),
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 }
@@ -112,6 +113,7 @@ pub(crate) fn nothing(work: Work<'_>, taken: Taken) -> Effects {
         records: Vec::new(),
         pending: Vec::new(),
         taken,
+        became: Vec::new(),
     }
 }
 

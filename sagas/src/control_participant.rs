@@ -1,8 +1,10 @@
 //! Takes what operators want of instances: on the instance as it is, in the commit that handles the message.
 
+use std::borrow::Cow;
+
 use longhaul_core::handler::{HandlerError, HandlerResult, Received};
 use longhaul_core::message::MessageKind;
-use longhaul_core::stateful::{Accepts, Effects, StatefulHandler, Work};
+use longhaul_core::stateful::{Accepts, Became, Effects, StatefulHandler, Work};
 use longhaul_core::store::{Record, RecordKey};
 
 use crate::arrival::{Case, Place};
@@ -70,7 +72,16 @@ impl<S: Saga> SagaControl<S> {
             events: self.saga.definition.history,
             until: received.now + received.retention,
         };
-        operate::end(record, &end, case.work.outbound, received.now).map_err(HandlerError::permanent)
+        let ended = operate::end(record, &end, case.work.outbound, received.now);
+        let ended = ended.map_err(HandlerError::permanent)?;
+        let became = Became {
+            what: Cow::Borrowed(S::NAME),
+            status: "given-up",
+        };
+        Ok(Effects {
+            became: vec![became],
+            ..ended
+        })
     }
 
     fn refused(&self, operate: &Operate, why: &str) -> HandlerError {

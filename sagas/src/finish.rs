@@ -1,9 +1,11 @@
 //! What is written at the end of handling a message.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::handler::{HandlerError, HandlerResult, Received};
-use longhaul_core::stateful::{Effects, Taken};
+use longhaul_core::stateful::{Became, Effects, Taken};
 use longhaul_core::store::{Record, RecordChange};
 
 use crate::compensation::Progress;
@@ -17,6 +19,8 @@ use crate::stored::{Stored, StoredEnd, StoredLife};
 
 /// What is in the store now.
 pub(crate) struct Existing {
+    /// Where it stands; `None`: there is none yet, or no more.
+    status: Option<Status>,
     started: Timestamp,
     version: Option<u64>,
     body: Option<Bytes>,
@@ -31,6 +35,7 @@ impl Existing {
     /// Nothing, or a tombstone.
     pub(crate) fn none(now: Timestamp, record: Option<&Record>) -> Self {
         Self {
+            status: None,
             started: now,
             version: record.map(|record| record.version),
             body: None,
@@ -43,6 +48,7 @@ impl Existing {
     /// An instance that is not finished.
     pub(crate) fn some(stored: &Stored, record: Option<&Record>) -> Self {
         Self {
+            status: Some(stored.status),
             started: stored.started,
             version: record.map(|record| record.version),
             body: record.map(|record| record.body.clone()),
@@ -124,7 +130,20 @@ pub(crate) fn conclude<S: Saga>(
         records: if is_quiet { Vec::new() } else { vec![put] },
         pending,
         taken: Taken::Handled,
+        became: became::<S>(existing.status, status),
     })
+}
+
+/// What an instance came to that stands there now, and was there before.
+fn became<S: Saga>(before: Option<Status>, now: Status) -> Vec<Became> {
+    let begun = before.is_none().then_some(Status::Active);
+    let before = before.or(begun);
+    let changed = (before != Some(now)).then_some(now);
+    let became = |status: Status| Became {
+        what: Cow::Borrowed(S::NAME),
+        status: status.as_str(),
+    };
+    begun.into_iter().chain(changed).map(became).collect()
 }
 
 /// How the instance ends, if it does.

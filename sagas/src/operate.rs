@@ -264,6 +264,8 @@ fn effects(
         records: vec![put],
         pending,
         taken: Taken::Handled,
+        // Nobody counts what is done from outside.
+        became: Vec::new(),
     })
 }
 

@@ -332,6 +332,7 @@ impl StatefulHandler for Letters {
             records: Vec::new(),
             pending: Vec::new(),
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 

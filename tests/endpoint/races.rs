@@ -40,6 +40,7 @@ impl StatefulHandler for Pure {
             records: Vec::new(),
             pending: Vec::new(),
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 }

@@ -53,6 +53,7 @@ impl StatefulHandler for Keyed {
             records: Vec::new(),
             pending: Vec::new(),
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 }

@@ -342,6 +342,7 @@ impl StatefulHandler for Choosy {
             records: Vec::new(),
             pending: Vec::new(),
             taken: (self.take)(before)?,
+            became: Vec::new(),
         })
     }
 }

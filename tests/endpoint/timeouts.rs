@@ -64,6 +64,7 @@ impl StatefulHandler for Alarms {
             records,
             pending,
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 }

@@ -31,6 +31,13 @@ fn when_an_operator_retries_a_stuck_step_it_is_undone_and_the_compensation_ends(
         (Some(Status::Stuck), Status::Compensating)
     );
     assert_eq!(event.sent, ["hotel.cancel.v1"]);
+    let counted = [
+        ("active", 1),
+        ("compensated", 1),
+        ("compensating", 2),
+        ("stuck", 1),
+    ];
+    assert_eq!(trips.statuses(), counted);
     assert!(trips.world.browse("error").is_empty());
 }
 

@@ -195,6 +195,13 @@ impl Trips {
         Instance::read(&record).expect("reads")
     }
 
+    /// How many trips came to which status.
+    pub(crate) fn statuses(&self) -> Vec<(&'static str, u64)> {
+        let running = self.trips.as_ref().expect("it runs");
+        let mut all = running.monitor.statuses();
+        all.remove("trip").unwrap_or_default().into_iter().collect()
+    }
+
     /// An operator's message, and time for it to be handled.
     pub(crate) fn operate(&self, id: &str, operate: &Operate) {
         self.world.inject("trips", message(id, "trip", operate).into());

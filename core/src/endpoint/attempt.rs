@@ -21,7 +21,7 @@ use crate::handler::{HandlerError, HandlerResult, Received};
 use crate::outbound::Outbound;
 use crate::pipeline::Handled;
 use crate::reason::Reason;
-use crate::stateful::{Taken, Work};
+use crate::stateful::{Became, Taken, Work};
 use crate::store::{
     InboxChange, InboxState, Loaded, PendingChange, PendingRow, Store, StoreError, StoreErrorKind, UnitOfWork,
 };
@@ -75,8 +75,8 @@ pub(crate) async fn attempt(
     pass!(shared, Before RunStateful);
     let ran = run_all(shared, ready, loaded, &received, kept, &mut work);
     pass!(shared, After RunStateful);
-    let mut rows = match ran {
-        Ok(Some(rows)) => rows,
+    let mut ran = match ran {
+        Ok(Some(ran)) => ran,
         Ok(None) => return Attempt::Absent,
         Err(error) => return Attempt::Failed(error),
     };
@@ -96,12 +96,19 @@ pub(crate) async fn attempt(
     // What waits behind it in order is sent on its way in the same commit.
     match case.quarantine.leave(shared, store, &ready.original()).await {
         Ok(advance) => {
-            rows.extend(advance.rows);
+            ran.rows.extend(advance.rows);
             work.records.extend(advance.records);
         }
         Err(error) => return Attempt::Stuck(error),
     }
-    commit_and_send(shared, store, ready, &received, work, rows).await
+    commit_and_send(shared, store, ready, &received, work, ran).await
+}
+
+/// What came of running what takes a message, beside what it wants committed.
+#[derive(Debug, Default)]
+struct Ran {
+    rows: Vec<PendingRow>,
+    became: Vec<Became>,
 }
 
 /// Commits what came of an attempt, with what is to be sent, and sends that.
@@ -111,7 +118,7 @@ async fn commit_and_send(
     ready: &Ready<'_>,
     received: &Received,
     mut work: UnitOfWork,
-    mut rows: Vec<PendingRow>,
+    Ran { mut rows, became }: Ran,
 ) -> Attempt {
     let entries = compose::entries(shared, received.now, &mut rows);
     let durable = shared.is_durable();
@@ -134,7 +141,7 @@ async fn commit_and_send(
     if let Err(error) = committed {
         return not_committed(shared, ready, error);
     }
-    note_handled(shared, received);
+    note_handled(shared, received, &became);
     if durable {
         pass!(shared, Before Enqueue);
         shared.queue.push(entries);
@@ -148,7 +155,7 @@ async fn commit_and_send(
 }
 
 /// Counts a message that was handled, and how long that took.
-pub(crate) fn note_handled(shared: &Shared, received: &Received) {
+pub(crate) fn note_handled(shared: &Shared, received: &Received, became: &[Became]) {
     let now = shared.clock.now();
     let due = received.envelope.due().ok().flatten();
     let since = due.max(received.envelope.time_sent());
@@ -157,8 +164,10 @@ pub(crate) fn note_handled(shared: &Shared, received: &Received) {
         type_name: &received.type_name,
         handling: now.since(received.now),
         critical: since.map(|since| now.since(since)),
+        became,
     };
     shared.counters.handled.one();
+    shared.statuses.add(became);
     shared.times.handling.add(handled.handling);
     if let Some(critical) = handled.critical {
         shared.times.critical.add(critical);
@@ -288,17 +297,17 @@ fn run_all(
     received: &Received,
     kept: &[Outbound],
     work: &mut UnitOfWork,
-) -> HandlerResult<Option<Vec<PendingRow>>> {
+) -> HandlerResult<Option<Ran>> {
     let _span = tracing::debug_span!("handle").entered();
     let cause = Cause {
         incoming: Some(received),
         now: received.now,
         time_sent: Some(received.now),
     };
-    let mut rows = Vec::new();
+    let mut ran = Ran::default();
     let mut absent = ready.takers.handlers.is_empty() && !ready.is_alarm();
     for outbound in kept {
-        rows.extend(composed(shared, cause, outbound.clone())?);
+        ran.rows.extend(composed(shared, cause, outbound.clone())?);
     }
     for (participant, places) in ready.takers.stateful.iter().zip(&ready.places) {
         let records: Vec<_> = places
@@ -323,9 +332,10 @@ fn run_all(
         }
         work.records.extend(effects.records);
         work.pending.extend(effects.pending);
-        rows.extend(composed(shared, cause, effects.outbound)?);
+        ran.became.extend(effects.became);
+        ran.rows.extend(composed(shared, cause, effects.outbound)?);
     }
-    Ok((!absent).then_some(rows))
+    Ok((!absent).then_some(ran))
 }
 
 /// Steps of the application run on what is sent, too.

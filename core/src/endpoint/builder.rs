@@ -343,6 +343,7 @@ impl EndpointBuilder {
             relay: super::relay::RelaySignal::default(),
             counters: super::stats::Counters::default(),
             times: super::stats::Times::default(),
+            statuses: super::stats::Statuses::default(),
             alarms: super::alarms::Alarms::default(),
             fatal: super::shared::Fatal::default(),
             #[cfg(feature = "simulation")]

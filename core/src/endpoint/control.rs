@@ -103,6 +103,7 @@ impl StatefulHandler for LimitMemory {
             records: vec![put],
             pending: Vec::new(),
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 }

@@ -34,6 +34,8 @@ mod stats;
 mod storeless;
 mod unsent;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -134,6 +136,12 @@ impl Monitor {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.counters.read()
+    }
+
+    /// How many instances of what came to which status since the endpoint was built, in words of the participants with state.
+    #[must_use]
+    pub fn statuses(&self) -> BTreeMap<Cow<'static, str>, BTreeMap<&'static str, u64>> {
+        self.shared.statuses.read()
     }
 
     /// How long messages took so far.

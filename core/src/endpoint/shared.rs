@@ -21,7 +21,7 @@ use crate::endpoint::marks::Marks;
 use crate::endpoint::registry::Registry;
 use crate::endpoint::relay::RelaySignal;
 use crate::endpoint::settings::{Settings, Waits};
-use crate::endpoint::stats::{Counters, Times};
+use crate::endpoint::stats::{Counters, Statuses, Times};
 use crate::endpoint::unsent::Unsent;
 use crate::ids::Randomness;
 use crate::pipeline::PipelineStep;
@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) relay: RelaySignal,
     pub(crate) counters: Counters,
     pub(crate) times: Times,
+    pub(crate) statuses: Statuses,
     pub(crate) alarms: Alarms,
     pub(crate) fatal: Fatal,
     #[cfg(feature = "simulation")]

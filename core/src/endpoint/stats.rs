@@ -1,7 +1,12 @@
 //! Counters of one endpoint, readable while it runs.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::stateful::Became;
 
 /// One counter.
 #[derive(Debug, Default)]
@@ -79,6 +84,34 @@ impl Durations {
     #[must_use]
     pub const fn sum(&self) -> Duration {
         self.sum
+    }
+}
+
+/// How many instances of what came to which status.
+pub(super) type Counts = BTreeMap<Cow<'static, str>, BTreeMap<&'static str, u64>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Statuses(Mutex<Counts>);
+
+impl Statuses {
+    pub(crate) fn add(&self, became: &[Became]) {
+        // Most messages change none.
+        if became.is_empty() {
+            return;
+        }
+        let mut all = self.lock();
+        for Became { what, status } in became {
+            let of = all.entry(what.clone()).or_default();
+            *of.entry(status).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn read(&self) -> Counts {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

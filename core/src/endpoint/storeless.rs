@@ -46,7 +46,7 @@ pub(crate) async fn storeless(
         let error = match storeless_attempt(shared, ready, &received, admitted).await {
             Ok(()) => {
                 admitted.ended(Outcome::Succeeded);
-                note_handled(shared, &received);
+                note_handled(shared, &received, &[]);
                 return Some(Ending::Settled);
             }
             Err(error) => shared.settings.rules.classified(error),

@@ -257,6 +257,7 @@ async fn when_callers_send_nothing_or_nonsense_others_are_answered() {
 #[tokio::test]
 async fn when_metrics_are_asked_for_they_tell_what_was_done() {
     let (broker, endpoint) = endpoint(Takes);
+    let endpoint = endpoint.stateful(becomes::Order);
     let (address, stop, run) = run(Host::new(config("")).expect("binds"), endpoint);
     until(address, "/health/ready", 200).await;
     send_work(&broker).await;
@@ -293,7 +294,54 @@ async fn when_metrics_are_asked_for_they_tell_what_was_done() {
         text.contains("longhaul_timeouts_overdue{endpoint=\"work\"} 0"),
         "{text}"
     );
+    for status in ["active", "completed"] {
+        let line = format!("longhaul_sagas_total{{endpoint=\"work\",saga=\"order\",status=\"{status}\"}} 1");
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
     assert!(text.ends_with("# EOF\n"), "{text}");
     stop.send(()).expect("runs");
     assert!(run.await.expect("ends"));
+}
+
+/// A participant with state, whose instances begin and end.
+#[cfg(feature = "prometheus")]
+mod becomes {
+    use longhaul_core::handler::{HandlerResult, Received};
+    use longhaul_core::message::{Message, MessageKind};
+    use longhaul_core::stateful::{Accepts, Became, Effects, StatefulHandler, Taken, Work};
+    use longhaul_core::store::RecordKey;
+
+    pub(super) struct Order;
+
+    impl StatefulHandler for Order {
+        fn name(&self) -> &str {
+            "order"
+        }
+
+        fn accepts(&self) -> Vec<Accepts> {
+            vec![Accepts {
+                type_name: super::Work::NAME.into(),
+                kind: MessageKind::Command,
+            }]
+        }
+
+        fn keys(&self, _: &Received) -> HandlerResult<Vec<RecordKey>> {
+            Ok(Vec::new())
+        }
+
+        fn handle(&self, _: &Received, work: Work<'_>) -> HandlerResult<Effects> {
+            Ok(Effects {
+                outbound: work.outbound,
+                records: Vec::new(),
+                pending: Vec::new(),
+                taken: Taken::Handled,
+                became: ["active", "completed"]
+                    .map(|status| Became {
+                        what: "order".into(),
+                        status,
+                    })
+                    .into(),
+            })
+        }
+    }
 }

@@ -78,6 +78,7 @@ impl StatefulHandler for Books {
             records: changes,
             pending: Vec::new(),
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 }

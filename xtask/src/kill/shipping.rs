@@ -107,6 +107,7 @@ impl StatefulHandler for Desk {
             records: vec![change],
             pending: Vec::new(),
             taken: Taken::Handled,
+            became: Vec::new(),
         })
     }
 }
