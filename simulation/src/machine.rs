@@ -108,8 +108,8 @@ struct Machine<'a> {
     turn: usize,
     /// Faults are over.
     is_settling: bool,
-    /// What an operator has replayed.
-    replayed: BTreeSet<MessageId>,
+    /// What an operator has replayed or discarded.
+    answered: BTreeSet<MessageId>,
     most_events: usize,
     requests: Vec<(usize, Request)>,
 }
@@ -173,7 +173,7 @@ impl<'a> Machine<'a> {
             slack: SETTLE,
             turn: 0,
             is_settling: false,
-            replayed: BTreeSet::new(),
+            answered: BTreeSet::new(),
             most_events,
             requests: requests.collect(),
         };

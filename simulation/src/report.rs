@@ -236,6 +236,14 @@ impl Told {
                     short(envelope)
                 ));
             }
+            What::Discarded { envelope, .. } => {
+                let text = format!(
+                    "an operator discards {} and lets pass what waits behind it",
+                    short(envelope)
+                );
+                self.draw(&format!("Note over {name}: {text}"));
+                self.say(text);
+            }
             What::DeliveredTooOften { envelope, .. } => {
                 self.say(format!("the broker gives {} up", short(envelope)));
             }

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod bank;
+mod discards;
 mod operators;
 mod orders;
 mod outages;
@@ -16,6 +17,7 @@ use longhaul_sagas::CompensationPolicy;
 
 pub use alarms::alarms;
 pub use bank::bank;
+pub use discards::discards;
 pub use operators::operators;
 pub use orders::{contended_orders, one_message, orders, orders_of_a_stored_client};
 pub use outages::outages;

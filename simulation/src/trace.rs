@@ -110,6 +110,8 @@ pub(crate) enum What {
     DeliveredTooOften { queue: Address, envelope: Arc<Envelope> },
     /// An operator moves a message from the error queue back to where it came from.
     Replayed { queue: Address, envelope: Arc<Envelope> },
+    /// An operator takes a message out of the error queue for good, and tells its endpoint to let pass what waits behind it.
+    Discarded { queue: Address, envelope: Arc<Envelope> },
     /// A unit was committed, and lasts from that time on.
     Committed {
         unit: Arc<UnitOfWork>,
@@ -227,7 +229,9 @@ impl What {
                 tag.hash(hasher);
             }
             Self::Released { envelope } | Self::LeaseLost { envelope } => envelope.id.hash(hasher),
-            Self::DeliveredTooOften { queue, envelope } | Self::Replayed { queue, envelope } => {
+            Self::DeliveredTooOften { queue, envelope }
+            | Self::Replayed { queue, envelope }
+            | Self::Discarded { queue, envelope } => {
                 hash_all(envelope, hasher);
                 queue.hash(hasher);
             }

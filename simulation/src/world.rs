@@ -18,7 +18,19 @@ pub struct World {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) client_is_stored: bool,
     pub(crate) requests_at_once: bool,
-    pub(crate) is_replayed: bool,
+    pub(crate) operator: Operator,
+}
+
+/// What an operator does about messages that have failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Operator {
+    /// Nothing, but replay what an older version of the code could not read.
+    #[default]
+    Idle,
+    /// Replays each once, when faults are over.
+    Replays,
+    /// Discards each, and lets pass what waits in order behind it.
+    Discards,
 }
 
 /// One endpoint.
@@ -101,7 +113,15 @@ impl World {
     /// When faults are over and the newest versions run, an operator replays once whatever is in the error queue.
     #[must_use]
     pub const fn replayed(mut self) -> Self {
-        self.is_replayed = true;
+        self.operator = Operator::Replays;
+        self
+    }
+
+    /// Whenever everything is at rest an operator discards whatever is in the error queue, and has its endpoint let pass what waits
+    /// in order behind it: with [`LetPass`](longhaul_core::control::LetPass), which the endpoint must take.
+    #[must_use]
+    pub const fn discarded(mut self) -> Self {
+        self.operator = Operator::Discards;
         self
     }
 

@@ -13,7 +13,9 @@ use longhaul::message::MessageKind;
 use longhaul::pipeline::PipelineStep;
 use longhaul::prelude::*;
 use longhaul::stateful::{Accepts, Effects, StatefulHandler, Taken, Work};
-use longhaul::store::{PendingChange, PendingRow, RecordChange, RecordKey, UnitOfWork};
+use longhaul::store::{
+    InboxChange, InboxState, PendingChange, PendingRow, RecordChange, RecordKey, UnitOfWork,
+};
 
 use crate::world::{Do, Ledger, Running, World, command};
 
@@ -494,6 +496,51 @@ fn when_an_operator_lets_pass_what_waits_it_follows_once_however_often_that_is_s
     let waiting = world.run(running.session.waiting(None, 10)).expect("lists");
     assert_eq!((waiting.len(), waiting[0].name.as_str()), (1, "b"));
     assert_eq!(world.browse("error").len(), 2);
+}
+
+#[test]
+fn when_a_message_that_ended_the_process_is_not_the_first_of_its_order_it_can_be_let_go_too() {
+    let world = World::new();
+    let doer = Doer::default();
+    let endpoint = world.endpoint("doer").step(ByOrder).handler::<Do>(doer.clone());
+    let running = world.start(endpoint.operable_order());
+    world.inject("doer", of_order("a", "a-1", "bad").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    // Other processes were handling it meanwhile, and ended each time.
+    let started = InboxChange {
+        id: MessageId::new("a-2").expect("an id"),
+        expected: None,
+        next: Some(InboxState::Started {
+            generation: 0,
+            attempts: 0,
+            times: 3,
+            since: world.clock.now(),
+        }),
+        at: world.clock.now(),
+    };
+    let ended = UnitOfWork {
+        inbox: vec![started],
+        ..UnitOfWork::default()
+    };
+    world.run(world.store("doer").commit(ended)).expect("commits");
+    world.inject("doer", of_order("a", "a-2", "2").into());
+    world.until("the other error", || world.browse("error").len() == 2);
+    assert_eq!(world.error_header(1, "longhaul.error.reason"), "killed-process");
+    assert_eq!(world.error_header(1, headers::ERROR_ORDER), "a");
+    world.inject("doer", of_order("a", "a-3", "3").into());
+    world.until("one that waits", || running.monitor.stats().set_aside == 1);
+    let waiting = || world.run(running.session.waiting(None, 10)).expect("lists");
+    assert_eq!((waiting()[0].first.as_str(), waiting()[0].behind), ("a-1", 2));
+    // Not the one that waits, and not before its turn.
+    world.inject("doer", let_pass("o-1", "a-3").into());
+    world.inject("doer", let_pass("o-2", "a-2").into());
+    world.until("one less", || waiting()[0].behind == 1);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(doer.did.len(), 0);
+    world.inject("doer", let_pass("o-3", "a-1").into());
+    world.until("the third", || doer.did.len() == 1);
+    assert_eq!(doer.did.entries(), ["3"]);
+    assert!(waiting().is_empty());
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub(super) fn all_outputs(trace: &Trace) -> Finding {
     Ok(())
 }
 
-/// Every message that the broker took is done with at the end, or in the error queue.
+/// Every message that the broker took is done with at the end, or in the error queue, or was discarded from there.
 pub(super) fn conserved(trace: &Trace) -> Finding {
     if trace.unsettled.is_some() {
         return Ok(());
@@ -114,7 +114,7 @@ pub(super) fn conserved(trace: &Trace) -> Finding {
             What::Acknowledged { envelope, .. } if member.role == Role::Storeless => {
                 settled.insert((&member.name, &envelope.id));
             }
-            What::DeliveredTooOften { queue, envelope } => {
+            What::DeliveredTooOften { queue, envelope } | What::Discarded { queue, envelope } => {
                 failed.insert((queue.as_str(), &envelope.id));
             }
             _ => {}
@@ -273,6 +273,8 @@ mod tests {
         assert!(failed_at("sales").is_err(), "nothing became of it in the archive");
         let given_up = Story::new().taken(message("m")).given_up("sales", message("m"));
         assert_eq!(conserved(&given_up.clone().trace()), Ok(()));
+        let discarded = Story::new().taken(message("m")).discarded(message("m"));
+        assert_eq!(conserved(&discarded.trace()), Ok(()));
         let elsewhere = given_up.taken_into("archive", message("m"));
         assert!(conserved(&elsewhere.trace()).is_err());
     }

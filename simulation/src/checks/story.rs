@@ -145,6 +145,14 @@ impl Story {
         self.note(0, replayed)
     }
 
+    pub(crate) fn discarded(self, envelope: Envelope) -> Self {
+        let discarded = What::Discarded {
+            queue: sales(),
+            envelope: Arc::new(envelope),
+        };
+        self.note(0, discarded)
+    }
+
     pub(crate) fn refused(self, text: &str, kind: TransportErrorKind) -> Self {
         self.note(0, What::Refused { id: id(text), kind })
     }

@@ -1,16 +1,21 @@
-//! What happens once faults are over: the newest versions are deployed, and an operator replays what the older ones refused.
+//! What happens once everything is at rest, or faults are over: the newest versions are deployed, and an operator replays or discards
+//! what was refused.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_core::address::Address;
 use longhaul_core::clock::Clock;
-use longhaul_core::envelope::Envelope;
-use longhaul_core::headers;
+use longhaul_core::control::LetPass;
+use longhaul_core::envelope::{Envelope, Intent};
+use longhaul_core::headers::{self, Headers};
+use longhaul_core::ids::derived_message_id;
+use longhaul_core::message::Message;
 use longhaul_core::reason::Reason;
 
 use super::{Machine, Process};
 use crate::trace::What;
+use crate::world::Operator;
 
 /// How long alarms of timeouts that are gone are waited for: in every fifth schedule, and in the others. Hours in which
 /// nothing else happens are most of a schedule's cost.
@@ -56,14 +61,19 @@ impl Machine<'_> {
             return true;
         }
         let mut state = self.hub.world();
-        let everything = self.setup.world.is_replayed;
+        let operator = self.setup.world.operator;
+        let everything = operator != Operator::Idle;
         let unreadable = Reason::UnreadableState.as_str();
         let failed = state.broker.take_failed(|envelope| {
             (everything || envelope.headers.get(headers::ERROR_REASON) == Some(unreadable))
-                && !self.replayed.contains(&envelope.id)
+                && !self.answered.contains(&envelope.id)
         });
         drop(state);
-        if !failed.is_empty() {
+        let is_discarded = |envelope: &Envelope| {
+            let is_order = envelope.headers.get(headers::TYPE) == Some(LetPass::NAME);
+            operator == Operator::Discards && !is_order
+        };
+        if !failed.iter().all(|envelope| is_discarded(envelope)) {
             // Whoever ends from now on must not start again as an older version, which would refuse the same again.
             self.settle();
         }
@@ -71,15 +81,18 @@ impl Machine<'_> {
         let now = self.hub.clock.now();
         for envelope in &failed {
             let Some(queue) = source(envelope) else { continue };
-            self.replayed.insert(envelope.id.clone());
-            let again = Arc::new(replay(envelope));
-            state.broker.take(&queue, Arc::clone(&again), now, now, false);
-            state.plan(now);
-            let replayed = What::Replayed {
-                queue,
-                envelope: again,
+            self.answered.insert(envelope.id.clone());
+            let (sent, what) = if is_discarded(envelope) {
+                let (queue, envelope) = (queue.clone(), Arc::clone(envelope));
+                (Arc::new(let_pass(&envelope)), What::Discarded { queue, envelope })
+            } else {
+                let envelope = Arc::new(replay(envelope));
+                let queue = queue.clone();
+                (Arc::clone(&envelope), What::Replayed { queue, envelope })
             };
-            state.note(now, 0, replayed);
+            state.broker.take(&queue, sent, now, now, false);
+            state.plan(now);
+            state.note(now, 0, what);
             state.note(now, 0, What::Disturbed { until: now });
         }
         !failed.is_empty()
@@ -95,6 +108,19 @@ impl Machine<'_> {
 /// The queue that a message in the error queue came from.
 fn source(envelope: &Envelope) -> Option<Address> {
     Address::new(envelope.headers.get(headers::ERROR_SOURCE)?).ok()
+}
+
+/// Has an endpoint let pass what waits behind a message that was discarded.
+fn let_pass(discarded: &Envelope) -> Envelope {
+    let headers = Headers::from_iter([
+        (headers::INTENT, Intent::Send.as_str()),
+        (headers::TYPE, LetPass::NAME),
+        (headers::CONTENT_TYPE, "application/json"),
+    ]);
+    let first = discarded.id.clone();
+    let id = derived_message_id(&["let-pass", first.as_str()], 0);
+    let body = serde_json::json!(LetPass { first }).to_string();
+    Envelope::new(id, headers, body.into())
 }
 
 /// A message from the error queue as an operator sends it back.

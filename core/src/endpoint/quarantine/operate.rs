@@ -42,14 +42,15 @@ impl Session {
         Ok(waiting.collect())
     }
 
-    /// The message `first` does not come back, because it was discarded from the error queue: those that wait in order
-    /// behind it are handled now. Returns how many sequences go on by that; a message that is first in none changes nothing.
+    /// The message does not come back, because it was discarded from the error queue: those that wait in order behind it are
+    /// handled now, or once those in front of it are done with. Returns how many sequences it leaves by that; a message that is in
+    /// none, or that waits itself, changes nothing.
     ///
     /// # Errors
     /// The store failed, or there is none; the outcome may be unknown, and asking again does no harm.
-    pub async fn let_pass(&self, first: &MessageId) -> Result<usize, EndpointError> {
+    pub async fn let_pass(&self, message: &MessageId) -> Result<usize, EndpointError> {
         let store = self.store("let messages pass that wait in order")?;
-        let_pass(&self.shared, store, first).await
+        let_pass(&self.shared, store, message).await
     }
 
     fn store(&self, what: &str) -> Result<&dyn Store, EndpointError> {
@@ -61,12 +62,12 @@ impl Session {
     }
 }
 
-/// Lets those pass that wait behind `first`, and says in how many sequences. Each sequence goes on in a commit of its own, which
-/// counts only while `first` is still in front: to do it again does no harm.
+/// Lets those pass that wait behind a message of the error queue, and says in how many sequences. Each sequence changes in a
+/// commit of its own, which counts only while the message is still there: to do it again does no harm.
 pub(crate) async fn let_pass(
     shared: &Shared,
     store: &dyn Store,
-    first: &MessageId,
+    message: &MessageId,
 ) -> Result<usize, EndpointError> {
     const PAGE: usize = 256;
     let (mut passed, mut after) = (0, None);
@@ -77,7 +78,7 @@ pub(crate) async fn let_pass(
         };
         for record in page {
             match Sequence::stored(record) {
-                Ok(sequence) => passed += usize::from(pass(shared, store, sequence, first).await?),
+                Ok(sequence) => passed += usize::from(pass(shared, store, sequence, message).await?),
                 // It keeps none of the others from going on.
                 Err(error) => {
                     tracing::error!(%error, "what waits in order can't be read, and nothing of it passes")
@@ -92,15 +93,18 @@ async fn pass(
     shared: &Shared,
     store: &dyn Store,
     mut sequence: Sequence,
-    first: &MessageId,
+    message: &MessageId,
 ) -> Result<bool, EndpointError> {
     for _ in 0..CONFLICTS {
-        if sequence.first() != Some(first) {
+        let Some(was_first) = sequence.let_go(message) else {
             return Ok(false);
-        }
+        };
         let key = sequence.key().clone();
-        sequence.pass_over();
-        let mut rows = Vec::from_iter(next(shared, store, &mut sequence).await?);
+        let follows = match was_first {
+            true => next(shared, store, &mut sequence).await?,
+            false => None,
+        };
+        let mut rows = Vec::from_iter(follows);
         let entries = compose::entries(shared, shared.clock.now(), &mut rows);
         let rows = rows.into_iter().map(|row| PendingChange::Add(Box::new(row)));
         let work = UnitOfWork {

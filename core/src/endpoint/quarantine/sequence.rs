@@ -103,6 +103,18 @@ impl Sequence {
         self.entries.pop_front();
     }
 
+    /// The message does not come back from the error queue. Whether it was the first; `None` if it is not there, or waits here.
+    pub(super) fn let_go(&mut self, message: &MessageId) -> Option<bool> {
+        let mut entries = self.entries.iter();
+        let place = entries.position(|entry| entry.message == *message)?;
+        let waits = self.entries.get(place).is_some_and(|entry| entry.row.is_some());
+        if place > 0 && waits {
+            return None;
+        }
+        self.entries.remove(place);
+        Some(place == 0)
+    }
+
     /// Where the message stands. One that an operator has edited and replayed under a new id stands where the old one did.
     pub(super) fn place(&self, original: &Original<'_>) -> Option<usize> {
         let is = |id: &str| self.entries.iter().position(|entry| entry.message.as_str() == id);
