@@ -71,6 +71,9 @@ pub(crate) struct SqsSettings {
     /// The endpoints that get their messages in order.
     #[serde(default)]
     pub(crate) ordered: Vec<String>,
+    /// Whether endpoints have queues in which messages go round that are delayed for longer than SQS keeps.
+    #[serde(default)]
+    pub(crate) long_delays: bool,
 }
 
 impl std::fmt::Debug for RabbitSettings {
@@ -104,6 +107,13 @@ pub(crate) fn load(connection: &Connection) -> Result<Settings, Failure> {
     sqs.endpoint = set("LONGHAUL_SQS_ENDPOINT").or(sqs.endpoint.take());
     if let Some(ordered) = set("LONGHAUL_SQS_ORDERED") {
         sqs.ordered = ordered.split(',').map(|name| name.trim().to_owned()).collect();
+    }
+    if let Some(told) = set("LONGHAUL_SQS_LONG_DELAYS") {
+        sqs.long_delays = told.parse().map_err(|_| {
+            Failure::misused(format!(
+                "LONGHAUL_SQS_LONG_DELAYS is `{told}`: set it to true or false"
+            ))
+        })?;
     }
     if let Some(prefix) = &connection.prefix {
         settings.rabbitmq.prefix = Some(prefix.clone());

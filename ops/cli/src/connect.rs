@@ -157,6 +157,9 @@ impl System {
         if let Some(prefix) = &sqs.prefix {
             builder = builder.prefix(prefix);
         }
+        if sqs.long_delays {
+            builder = builder.long_delays();
+        }
         let ordered = sqs.ordered.iter().map(Address::new);
         let ordered: Vec<Address> = ordered
             .collect::<Result<_, _>>()
