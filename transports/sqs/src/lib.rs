@@ -94,7 +94,7 @@
 //!
 //! **Moving to order.** An endpoint does not start in order while its standard queue, or one for long delays, is there: messages would
 //! stay in it. Stop the senders, let the endpoint empty it, delete it, and start all of them with the endpoint named. SQS can't turn one
-//! into the other. Going back is the same.
+//! into the other. Going back is the same; see to `NAME_inlet`, too.
 //!
 //! # Messages of other programs
 //!
@@ -153,6 +153,7 @@ mod incoming;
 mod inner;
 mod lanes;
 pub mod laps;
+mod left_over;
 #[cfg(test)]
 mod limits;
 mod message;

@@ -22,13 +22,13 @@ use longhaul_core::{
 /// The longest name of a queue.
 pub(crate) const QUEUE_CHARACTERS: usize = 80;
 /// What the name of a queue for long delays ends with, after that of the input queue.
-const DELAYS: &str = "-delay.fifo";
+pub(crate) const DELAYS: &str = "-delay.fifo";
 /// The same without what SQS asks for.
 const DELAY: &str = "-delay";
 /// What SQS has the name of a FIFO queue end with.
-const FIFO: &str = ".fifo";
+pub(crate) const FIFO: &str = ".fifo";
 /// What the name of the inlet of a FIFO queue ends with. No address makes it: `in` are no hexadecimal digits.
-const INLET: &str = "_inlet";
+pub(crate) const INLET: &str = "_inlet";
 /// The longest name of a topic.
 const TOPIC_CHARACTERS: usize = 256;
 
@@ -146,7 +146,7 @@ impl Names {
             true => vec![format!("{plain}{DELAYS}"), plain],
             // Its messages can't be kept in order, and the queue in which those of another one go round is called so.
             false if plain.ends_with(DELAY) => Vec::new(),
-            false => vec![format!("{plain}{FIFO}")],
+            false => vec![format!("{plain}{FIFO}"), format!("{plain}{INLET}")],
         };
         // One that is too long can't be there.
         names.retain(|name| name.len() <= QUEUE_CHARACTERS);
@@ -168,16 +168,6 @@ impl Names {
         let address = Address::new(unescaped(name)?).ok()?;
         (self.is_ordered(&address) == is_fifo).then_some(address)
     }
-}
-
-/// The name without the ending of a queue for long delays, if it has it.
-pub(crate) fn of_delays(queue: &str) -> Option<&str> {
-    queue.strip_suffix(DELAYS)
-}
-
-/// The name without the ending of a FIFO queue, if it has it.
-pub(crate) fn of_fifo(queue: &str) -> Option<&str> {
-    queue.strip_suffix(FIFO)
 }
 
 fn fits(what: &str, prefix: &str, name: &str, most: usize) -> Result<String, TransportError> {
@@ -309,7 +299,10 @@ mod tests {
             ["prod-sales__orders-delay.fifo", "prod-sales__orders"]
         );
         let other = names.instead_of(&Address::new("billing").expect("an address"));
-        assert_eq!(other.expect("it fits"), ["prod-billing.fifo"]);
+        assert_eq!(
+            other.expect("it fits"),
+            ["prod-billing.fifo", "prod-billing_inlet"]
+        );
         let round = names.instead_of(&Address::new("billing-delay").expect("an address"));
         assert_eq!(round.expect("it fits"), [""; 0], "it belongs to `billing`");
         // A standard queue of that name is somebody else's, and so is what stands beside.

@@ -343,3 +343,49 @@ async fn when_there_is_a_standard_queue_too_in_which_messages_may_wait_the_start
     assert!(error.to_string().contains("SqsBuilder::ordered"), "{error}");
     assert!(!model.has("sales.fifo"), "nothing was made");
 }
+
+#[tokio::test(start_paused = true)]
+async fn when_an_endpoint_is_no_more_in_order_it_starts_once_what_came_in_order_is_handled() {
+    let model = Model::default();
+    let ordered = prepared(&model).await;
+    send(&ordered, &[keyed("a", "a-1")]).await;
+    let without = model.double().sqs().await;
+    let error = without.prepare(&topology(), Declare::Declare).await.unwrap_err();
+    assert_eq!(error.kind(), TransportErrorKind::Topology);
+    let text = error.to_string();
+    assert!(
+        text.contains("sales.fifo") && text.contains("sales_inlet"),
+        "{text}"
+    );
+    assert!(!model.has("sales"), "nothing was made");
+    // As the text says: with order until it is empty.
+    let mut receiver = receiver(&ordered).await;
+    let (_, settlement) = next(&mut receiver).await.into_parts();
+    settlement.acknowledge().await.unwrap();
+    receiver.close().await.unwrap();
+    prepare(&without).await;
+    assert!(model.has("sales"));
+    // What still comes there keeps nobody from starting any more, and is told in the log.
+    send(&ordered, &[keyed("a", "a-2")]).await;
+    prepare(&model.double().sqs().await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_messages_go_round_from_before_order_was_kept_the_first_start_in_order_waits_for_them() {
+    let model = Model::default();
+    let long = model.double().builder().long_delays().connect().await.unwrap();
+    prepare(&long).await;
+    let far = Dispatch {
+        due: Some(SystemClock.now() + Duration::from_secs(3600)),
+        ..keyed("a", "a-1")
+    };
+    send(&long, &[far]).await;
+    assert_eq!(model.length("sales-delay.fifo"), 1);
+    model.remove("sales");
+    let ordered = transport(&model.double()).await;
+    let error = ordered.prepare(&topology(), Declare::Declare).await.unwrap_err();
+    assert!(error.to_string().contains("long_delays"), "{error}");
+    assert!(!model.has("sales.fifo"), "nothing was made");
+    model.remove("sales-delay.fifo");
+    prepare(&transport(&model.double()).await).await;
+}

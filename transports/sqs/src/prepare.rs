@@ -10,7 +10,7 @@ use crate::{
     admission::admitting,
     fault::{Fault, FaultKind},
     inner::{Events, Inner},
-    names,
+    left_over,
     plan::{Plan, Purpose, Queue, RETENTION_SECONDS, Subscription},
     waiting,
 };
@@ -40,9 +40,12 @@ pub(crate) async fn prepare(
     if mode == Declare::Assume {
         return Ok(report);
     }
-    for name in &plan.instead_of {
-        none_beside(inner, name).await?;
-    }
+    let left_over = plan.instead_of.iter().map(|name| left_over::nothing(inner, name));
+    let left_over: Vec<_> = left_over.collect();
+    stream::iter(left_over)
+        .buffered(AT_ONCE)
+        .try_collect::<Vec<()>>()
+        .await?;
     let listening: BTreeSet<&String> = plan.subscriptions.iter().map(|one| &one.queue).collect();
     let queues: Vec<_> = plan
         .queues
@@ -73,39 +76,6 @@ pub(crate) async fn prepare(
     }
     tell(inner, &plan, topology, mode, &mut report);
     Ok(report)
-}
-
-/// Makes sure that there is no queue in which messages would wait for ever, since order is kept now, or is kept no more.
-async fn none_beside(inner: &Inner, name: &str) -> Result<(), TransportError> {
-    match inner.queues.look_up(inner, name).await {
-        Ok(_) => Err(TransportError::new(TransportErrorKind::Topology, beside(name))),
-        // Whether it is there must not be known to everybody.
-        Err(fault) if matches!(fault.kind, FaultKind::Missing | FaultKind::Denied) => Ok(()),
-        Err(fault) => Err(fault.while_doing(&format!("look for the queue {name}"))),
-    }
-}
-
-/// What to do about a queue that must not be there.
-fn beside(name: &str) -> String {
-    if let Some(queue) = names::of_delays(name) {
-        return format!(
-            "prepare the queue {queue}.fifo: there is {name} too, in which messages wait that were delayed before order was \
-             kept; run the endpoint with SqsBuilder::long_delays and without SqsBuilder::ordered until it is empty, and \
-             delete it"
-        );
-    }
-    if let Some(queue) = names::of_fifo(name) {
-        return format!(
-            "prepare the queue {queue}: there is {name} too, and whoever thinks that order is kept sends there; name the \
-             endpoint in SqsBuilder::ordered, here and in all that send to it; to give up order, take it out of all that \
-             send to it, run the endpoint with it until {name} and what is beside it are empty, and delete them"
-        );
-    }
-    format!(
-        "prepare the queue {name}.fifo: there is {name} too, and whoever does not know that order is kept sends there; run \
-         the endpoint without SqsBuilder::ordered until it is empty, name the endpoint in SqsBuilder::ordered of all that \
-         send to it, and delete it"
-    )
 }
 
 /// Subscribes a queue, or checks that the topic is there.
@@ -278,22 +248,6 @@ mod tests {
         };
         let found = BTreeMap::from([(attribute, value.to_owned())]);
         check(&queue, &found).err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn when_a_queue_is_left_over_the_words_say_which_way_to_empty_it() {
-        let told = |name: &str| beside(name);
-        assert!(told("sales").contains("prepare the queue sales.fifo: there is sales too"));
-        let delays = told("sales-delay.fifo");
-        assert!(
-            delays.contains("prepare the queue sales.fifo") && delays.contains("long_delays"),
-            "{delays}"
-        );
-        let fifo = told("sales.fifo");
-        assert!(
-            fifo.contains("prepare the queue sales:") && fifo.contains("give up order"),
-            "{fifo}"
-        );
     }
 
     #[test]

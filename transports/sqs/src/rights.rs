@@ -77,7 +77,11 @@ impl Named<'_> {
             statement("Consume", &consume, &consumed),
             statement("SetAside", &set_aside, &self.queues(Purpose::Errors)),
             statement("Send", &["sqs:GetQueueUrl", "sqs:SendMessage"], &others.collect()),
-            statement("TellApart", &["sqs:GetQueueUrl"], &instead_of.collect()),
+            statement(
+                "TellApart",
+                &["sqs:GetQueueUrl", "sqs:GetQueueAttributes"],
+                &instead_of.collect(),
+            ),
             statement(
                 "Publish",
                 &["sns:Publish", "sns:GetTopicAttributes"],

@@ -23,8 +23,8 @@ use crate::{
 
 /// How many messages one call takes: more would only keep the caller waiting.
 const BATCH: usize = 100;
-/// The same where messages of one group go out one after the other, a request each: the calls under way stand in line, and the
-/// last of them must still be in time.
+/// The same where messages of one group go out one after the other, a request each: the calls under way stand in line, and with
+/// answers in a fifth of a second the last of them is still in time.
 const BATCH_IN_ORDER: usize = 20;
 
 /// The longest delay, with messages that go round.

@@ -72,6 +72,10 @@ impl Model {
     }
 
     /// How many messages are in a queue, visible or not.
+    pub(crate) fn remove(&self, queue: &str) {
+        self.lock().queues.remove(queue);
+    }
+
     pub(crate) fn length(&self, queue: &str) -> usize {
         let mut state = self.lock();
         let queue = state.queues.get_mut(queue).unwrap();
@@ -182,6 +186,10 @@ impl State {
                     return Reply::Never;
                 }
                 Reply::ok(json!({ "Successful": done, "Failed": failed }))
+            }
+            "GetQueueAttributes" => {
+                let count = found.messages.len().to_string();
+                Reply::ok(json!({ "Attributes": { "ApproximateNumberOfMessages": count } }))
             }
             "ReceiveMessage" => self.receive(&queue, body, now),
             "DeleteMessageBatch" => {
