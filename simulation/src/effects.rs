@@ -22,6 +22,7 @@ pub struct Effects {
     calls: Vec<Call>,
     sent: Vec<Arc<Envelope>>,
     failed: Vec<Arc<Envelope>>,
+    discarded: Vec<Arc<Envelope>>,
     shelves: Mutex<BTreeMap<Address, Shelf>>,
     units: Vec<(Address, Arc<UnitOfWork>)>,
 }
@@ -34,12 +35,17 @@ impl Effects {
             _ => None,
         });
         let sent = taken.collect();
+        let discarded = trace.events.iter().filter_map(|event| match &event.what {
+            What::Discarded { envelope, .. } => Some(Arc::clone(envelope)),
+            _ => None,
+        });
         let units = trace.lasting().into_iter();
         let units = units.map(|unit| (unit.endpoint.clone(), Arc::clone(unit.work)));
         Self {
             calls,
             sent,
             failed: trace.failed.clone(),
+            discarded: discarded.collect(),
             shelves: Mutex::new(shelves),
             units: units.collect(),
         }
@@ -69,6 +75,12 @@ impl Effects {
     /// All messages that the broker took, in the order in which it took them, each once however often it was sent.
     pub fn sent(&self) -> impl Iterator<Item = Sent<'_>> {
         self.sent.iter().map(|envelope| Sent(envelope))
+    }
+
+    /// What an operator discarded from the error queue: see [`World::discarded`](crate::World::discarded). With the headers that say
+    /// why it was there.
+    pub fn discarded(&self) -> impl Iterator<Item = Sent<'_>> {
+        self.discarded.iter().map(|envelope| Sent(envelope))
     }
 
     /// How many messages the error queue holds.
@@ -213,7 +225,13 @@ impl<'a> Sent<'a> {
     }
 }
 
-impl Sent<'_> {
+impl<'a> Sent<'a> {
+    /// A header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.0.headers.get(name)
+    }
+
     /// The wire name of its type.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -478,11 +478,12 @@ fn when_an_operator_lets_pass_what_waits_it_follows_once_however_often_that_is_s
         }
     }
     world.until("six that wait", || running.monitor.stats().set_aside == 6);
-    // Nothing waits behind these.
+    // One of these waits itself, and of the other nothing is known.
     world.inject("doer", let_pass("o-0", "a-2").into());
     world.inject("doer", let_pass("o-1", "nobody").into());
     world.pass(Duration::from_secs(60));
     assert_eq!(doer.did.len(), 0);
+    assert_eq!(world.browse("error").len(), 2, "that may still change");
     // The same again, also by another name, and as a copy after a restart.
     for id in ["o-2", "o-2", "o-3"] {
         world.inject("doer", let_pass(id, "a-1").into());
@@ -495,7 +496,28 @@ fn when_an_operator_lets_pass_what_waits_it_follows_once_however_often_that_is_s
     assert_eq!(doer.did.entries(), ["a2", "a3", "a4"]);
     let waiting = world.run(running.session.waiting(None, 10)).expect("lists");
     assert_eq!((waiting.len(), waiting[0].name.as_str()), (1, "b"));
-    assert_eq!(world.browse("error").len(), 2);
+    // What an operator was wrong about is told in the end.
+    world.pass(Duration::from_secs(2 * 86_400));
+    assert_eq!(world.browse("error").len(), 3);
+    let told = world.error_header(2, headers::ERROR_TEXT);
+    assert!(told.contains("nobody"), "{told}");
+}
+
+#[test]
+fn when_an_operator_is_faster_than_the_note_that_a_message_failed_the_others_pass_all_the_same() {
+    let world = World::new();
+    let doer = Doer::default();
+    let endpoint = world.endpoint("doer").step(ByOrder).handler::<Do>(doer.clone());
+    let running = world.start(endpoint.operable_order());
+    world.inject("doer", let_pass("o-1", "a-1").into());
+    world.pass(Duration::from_secs(1));
+    world.inject("doer", of_order("a", "a-1", "bad").into());
+    world.until("the error", || world.browse("error").len() == 1);
+    world.inject("doer", of_order("a", "a-2", "2").into());
+    world.until("what waits", || doer.did.len() == 1);
+    let waiting = world.run(running.session.waiting(None, 10)).expect("lists");
+    assert!(waiting.is_empty());
+    assert_eq!(world.browse("error").len(), 1);
 }
 
 #[test]

@@ -132,9 +132,20 @@ impl Handler<LetPass> for OrderControl {
             ));
         };
         // It commits by itself, and is idempotent: what passed before an interruption is not first any more.
-        let passed = quarantine::let_pass(&shared, &*store, &first).await;
-        let sequences =
-            passed.map_err(|error| HandlerError::from(error).with_class(ErrorClass::Transient))?;
+        let transient = |error: EndpointError| HandlerError::from(error).with_class(ErrorClass::Transient);
+        let sequences = quarantine::let_pass(&shared, &*store, &first)
+            .await
+            .map_err(transient)?;
+        // It may be in the error queue, and that not be noted yet.
+        if sequences == 0
+            && !quarantine::is_over(&shared, &*store, &first)
+                .await
+                .map_err(transient)?
+        {
+            return Err(HandlerError::transient(format!(
+                "let messages pass that wait behind {first}: it is not known here that this one failed"
+            )));
+        }
         tracing::info!(%first, sequences, "lets messages pass that waited in order behind one that was discarded");
         Ok(())
     }

@@ -6,7 +6,9 @@ use crate::endpoint::settings::CONFLICTS;
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{EndpointError, Session};
 use crate::ids::{MessageId, derived_message_id};
-use crate::store::{LoadRequest, PendingChange, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork};
+use crate::store::{
+    InboxState, LoadRequest, PendingChange, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork,
+};
 
 /// Messages that wait in order behind one that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +46,7 @@ impl Session {
 
     /// The message does not come back, because it was discarded from the error queue: those that wait in order behind it are
     /// handled now, or once those in front of it are done with. Returns how many sequences it leaves by that; a message that is in
-    /// none, or that waits itself, changes nothing.
+    /// none, or that waits itself or is on its way again, changes nothing.
     ///
     /// # Errors
     /// The store failed, or there is none; the outcome may be unknown, and asking again does no harm.
@@ -96,6 +98,9 @@ async fn pass(
     message: &MessageId,
 ) -> Result<bool, EndpointError> {
     for _ in 0..CONFLICTS {
+        if is_on_its_way(shared, store, &sequence, message).await? {
+            return Ok(false);
+        }
         let Some(was_first) = sequence.let_go(message) else {
             return Ok(false);
         };
@@ -128,6 +133,44 @@ async fn pass(
     }
     Err(EndpointError::store(
         "let messages pass that wait in order: others joined at the same time, again and again; try later",
+    ))
+}
+
+/// Whether the message is the first, and about to be handled: its row is still there.
+async fn is_on_its_way(
+    shared: &Shared,
+    store: &dyn Store,
+    sequence: &Sequence,
+    message: &MessageId,
+) -> Result<bool, StoreError> {
+    let Some((_, row)) = sequence.first_waiting().filter(|(first, _)| *first == message) else {
+        return Ok(false);
+    };
+    let request = LoadRequest {
+        inbox: message.clone(),
+        records: Vec::new(),
+        pending: Some(row.clone()),
+        now: shared.clock.now(),
+    };
+    Ok(shared.load(store, &request).await?.pending.is_some())
+}
+
+/// Whether it is known of a message that it will not be handled any more as it is: it is in the error queue, or done with.
+pub(crate) async fn is_over(
+    shared: &Shared,
+    store: &dyn Store,
+    message: &MessageId,
+) -> Result<bool, EndpointError> {
+    let request = LoadRequest {
+        inbox: message.clone(),
+        records: Vec::new(),
+        pending: None,
+        now: shared.clock.now(),
+    };
+    let state = shared.load(store, &request).await?.inbox;
+    Ok(matches!(
+        state,
+        Some(InboxState::Failed { .. } | InboxState::Done)
     ))
 }
 
