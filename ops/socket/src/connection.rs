@@ -30,7 +30,7 @@ const SILENT: Duration = Duration::from_secs(300);
 const WORK: Duration = Duration::from_secs(60);
 /// The most messages, records or rows in one answer.
 const ROWS: usize = 1_000;
-/// How many are read at a time, so that not much is read that an answer has no room for.
+/// How many are read at a time at most. It begins with one and doubles, so that of what is large not much is read in vain.
 const STEP: usize = 16;
 /// The most stores that one connection has open.
 const STORES: usize = 16;
@@ -269,11 +269,10 @@ async fn records(
     mut after: Option<String>,
     limit: usize,
 ) -> Result<Answer, Fault> {
-    let mut page = Page::new(limit.clamp(1, ROWS));
+    let (mut page, mut step) = (Page::new(limit.clamp(1, ROWS)), 1);
     loop {
-        let more = store
-            .admin()
-            .records(collection, after.as_deref(), STEP.min(page.room()));
+        let admin = store.admin();
+        let more = admin.records(collection, after.as_deref(), page.room().min(step));
         let more = more.await?;
         let last = more.last().map(|record| record.key.id.to_string());
         let mut all = more.iter().map(WireRecord::of);
@@ -282,7 +281,7 @@ async fn records(
             let records = page.into_items();
             return Ok(Answer::Records { records });
         }
-        after = last;
+        (after, step) = (last, STEP.min(step * 2));
     }
 }
 
@@ -291,9 +290,9 @@ async fn rows(
     mut after: Option<longhaul_core::store::PendingRow>,
     limit: usize,
 ) -> Result<Answer, Fault> {
-    let mut page = Page::new(limit.clamp(1, ROWS));
+    let (mut page, mut step) = (Page::new(limit.clamp(1, ROWS)), 1);
     loop {
-        let more = store.admin().pending(after.as_ref(), STEP.min(page.room()));
+        let more = store.admin().pending(after.as_ref(), page.room().min(step));
         let mut more = more.await?;
         let is_full = more.iter().map(WireRow::of).any(|row| page.add(row).is_err());
         let last = more.pop();
@@ -301,7 +300,7 @@ async fn rows(
             let rows = page.into_items();
             return Ok(Answer::Rows { rows });
         }
-        after = last;
+        (after, step) = (last, STEP.min(step * 2));
     }
 }
 
