@@ -68,6 +68,17 @@ pub trait BodyStore: fmt::Debug + Send + Sync + 'static {
     async fn get(&self, key: &BodyKey, bytes: usize) -> Result<Bytes, BodyError>;
 }
 
+#[async_trait]
+impl<T: BodyStore + ?Sized> BodyStore for Arc<T> {
+    async fn put(&self, key: &BodyKey, body: &Bytes) -> Result<(), BodyError> {
+        (**self).put(key, body).await
+    }
+
+    async fn get(&self, key: &BodyKey, bytes: usize) -> Result<Bytes, BodyError> {
+        (**self).get(key, bytes).await
+    }
+}
+
 /// Names a body by what is in it: letters, digits and `-` only.
 ///
 /// ```

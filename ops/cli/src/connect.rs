@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use longhaul_core::address::Address;
 use longhaul_core::admin::QueueAdmin;
-use longhaul_core::claim_check::{ClaimCheck, Directory};
+use longhaul_core::claim_check::{BodyStore, ClaimCheck};
 use longhaul_core::clock::SystemClock;
 use longhaul_core::store::Persistence;
 use longhaul_core::transport::{Transport, TransportErrorKind};
@@ -21,11 +21,15 @@ use longhaul_sled::Sled;
 use longhaul_socket::{Remote, SocketErrorKind};
 
 use crate::args::{BrokerName, Connection};
-use crate::config::{self, RabbitSettings, Settings};
+use crate::config::{self, RabbitSettings, SqsSettings};
 use crate::failure::Failure;
 
 /// What every directory of an embedded database holds.
 const FORMAT: &str = "longhaul.format";
+
+/// What is said where a bucket is named in vain.
+#[cfg(not(feature = "s3"))]
+pub(crate) const WITHOUT_S3: &str = "this `longhaul` was built without S3: build it with the feature `s3`";
 
 /// The largest body that is passed on in an embedded directory.
 const BODY_BYTES: usize = 64 << 20;
@@ -41,6 +45,12 @@ pub(crate) struct System {
     database: Option<Database>,
     /// Whether the broker is the embedded one.
     is_embedded: bool,
+    /// Where AWS is, for buckets.
+    #[cfg_attr(
+        not(feature = "s3"),
+        expect(dead_code, reason = "buckets are read with the feature `s3`")
+    )]
+    aws: SqsSettings,
 }
 
 impl System {
@@ -49,7 +59,7 @@ impl System {
         let settings = config::load(connection)?;
         let name = settings.error_queue.as_deref().unwrap_or("error");
         let error_queue = Address::new(name).map_err(|error| Failure::misused(error.to_string()))?;
-        match settings.which(connection)? {
+        let connected = match settings.which(connection)? {
             BrokerName::Rabbitmq => Self::rabbitmq(&settings.rabbitmq, error_queue).await,
             BrokerName::Embedded => {
                 let directory = settings.embedded.directory.as_deref().ok_or_else(|| {
@@ -57,8 +67,12 @@ impl System {
                 })?;
                 Self::embedded(directory, error_queue).await
             }
-            BrokerName::Sqs => Self::sqs(&settings, error_queue).await,
-        }
+            BrokerName::Sqs => Self::sqs(&settings.sqs, error_queue).await,
+        };
+        Ok(Self {
+            aws: settings.sqs,
+            ..connected?
+        })
     }
 
     /// The same, with the embedded store of endpoints that are on another broker, where its directory is set.
@@ -84,6 +98,7 @@ impl System {
             stores: None,
             database: None,
             is_embedded: false,
+            aws: SqsSettings::default(),
         })
     }
 
@@ -109,6 +124,7 @@ impl System {
             stores: Some(Box::new(Sled::on(database.clone()))),
             database: Some(database),
             is_embedded: true,
+            aws: SqsSettings::default(),
         })
     }
 
@@ -132,6 +148,7 @@ impl System {
             rabbit: None,
             database: None,
             is_embedded: true,
+            aws: SqsSettings::default(),
         })
     }
 
@@ -142,29 +159,8 @@ impl System {
     }
 
     #[cfg(feature = "sqs")]
-    async fn sqs(settings: &Settings, error_queue: Address) -> Result<Self, Failure> {
-        let mut builder = longhaul_sqs::Sqs::builder();
-        let sqs = &settings.sqs;
-        if let Some(region) = &sqs.region {
-            builder = builder.region(region);
-        }
-        if let Some(profile) = &sqs.profile {
-            builder = builder.profile(profile);
-        }
-        if let Some(endpoint) = &sqs.endpoint {
-            builder = builder.endpoint_url(endpoint);
-        }
-        if let Some(prefix) = &sqs.prefix {
-            builder = builder.prefix(prefix);
-        }
-        if sqs.long_delays {
-            builder = builder.long_delays();
-        }
-        let ordered = sqs.ordered.iter().map(Address::new);
-        let ordered: Vec<Address> = ordered
-            .collect::<Result<_, _>>()
-            .map_err(|error| Failure::misused(error.to_string()))?;
-        let sqs = Arc::new(builder.ordered(&ordered).connect().await?);
+    async fn sqs(settings: &SqsSettings, error_queue: Address) -> Result<Self, Failure> {
+        let sqs = Arc::new(sqs(settings)?.connect().await?);
         Ok(Self {
             transport: Arc::clone(&sqs) as Arc<dyn Transport>,
             admin: sqs,
@@ -173,12 +169,13 @@ impl System {
             stores: None,
             database: None,
             is_embedded: false,
+            aws: SqsSettings::default(),
         })
     }
 
     #[cfg(not(feature = "sqs"))]
     #[expect(clippy::unused_async, reason = "with SQS it waits")]
-    async fn sqs(_: &Settings, _: Address) -> Result<Self, Failure> {
+    async fn sqs(_: &SqsSettings, _: Address) -> Result<Self, Failure> {
         Err(Failure::misused(
             "this `longhaul` was built without SQS: build it with the feature `sqs`",
         ))
@@ -231,6 +228,26 @@ impl System {
         self.stores.is_some() && self.database.is_none()
     }
 
+    /// Bodies in a bucket of S3.
+    #[cfg(feature = "s3")]
+    pub(crate) async fn bucket(
+        &self,
+        name: &str,
+        prefix: Option<&str>,
+    ) -> Result<Arc<dyn BodyStore>, Failure> {
+        let bodies = sqs(&self.aws)?.connect().await?.bodies(name);
+        Ok(match prefix {
+            Some(prefix) => Arc::new(bodies.prefix(prefix)),
+            None => Arc::new(bodies),
+        })
+    }
+
+    #[cfg(not(feature = "s3"))]
+    #[expect(clippy::unused_async, reason = "with S3 it waits")]
+    pub(crate) async fn bucket(&self, _: &str, _: Option<&str>) -> Result<Arc<dyn BodyStore>, Failure> {
+        Err(Failure::misused(WITHOUT_S3))
+    }
+
     /// RabbitMQ, where that is the broker.
     pub(crate) fn rabbit(&self) -> Option<&RabbitMq> {
         self.rabbit.as_deref()
@@ -247,11 +264,11 @@ impl System {
     }
 
     /// The same, with the place where the claim check keeps large bodies.
-    pub(crate) fn errors_with(&self, bodies: Option<Directory>) -> ErrorQueue {
+    pub(crate) fn errors_with(&self, bodies: Option<Arc<dyn BodyStore>>) -> ErrorQueue {
         let Some(bodies) = bodies else {
             return self.errors();
         };
-        let transport = ClaimCheck::new(Arc::clone(&self.transport), bodies.clone()).most(BODY_BYTES);
+        let transport = ClaimCheck::new(Arc::clone(&self.transport), Arc::clone(&bodies)).most(BODY_BYTES);
         let errors = ErrorQueue::new(
             Arc::new(transport),
             Arc::clone(&self.admin),
@@ -304,4 +321,30 @@ pub(crate) async fn rabbitmq(settings: &RabbitSettings) -> Result<RabbitMq, Fail
         builder = builder.certificates(pem);
     }
     Ok(builder.connect().await?)
+}
+
+/// Amazon SQS as the settings say.
+#[cfg(feature = "sqs")]
+fn sqs(settings: &SqsSettings) -> Result<longhaul_sqs::SqsBuilder, Failure> {
+    let mut builder = longhaul_sqs::Sqs::builder();
+    if let Some(region) = &settings.region {
+        builder = builder.region(region);
+    }
+    if let Some(profile) = &settings.profile {
+        builder = builder.profile(profile);
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    if let Some(prefix) = &settings.prefix {
+        builder = builder.prefix(prefix);
+    }
+    if settings.long_delays {
+        builder = builder.long_delays();
+    }
+    let ordered = settings.ordered.iter().map(Address::new);
+    let ordered: Vec<Address> = ordered
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::misused(error.to_string()))?;
+    Ok(builder.ordered(&ordered))
 }

@@ -33,7 +33,7 @@ pub(super) async fn flush(system: &System, args: &FlushArgs, json: bool) -> Resu
             "flush the outbox: a process has the directory open, and what its endpoints have in it goes out by itself; stop that process",
         ));
     }
-    let transport: Arc<dyn Transport> = match args.bodies.open()? {
+    let transport: Arc<dyn Transport> = match args.bodies.open(system).await? {
         None => Arc::clone(&system.transport),
         Some(bodies) => Arc::new(ClaimCheck::new(Arc::clone(&system.transport), bodies)),
     };

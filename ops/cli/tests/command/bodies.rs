@@ -172,3 +172,75 @@ fn when_such_a_message_is_edited_the_new_one_brings_its_own_body() {
         stage.done();
     });
 }
+
+/// A bucket of the emulator, which takes it from anybody.
+#[cfg(feature = "s3")]
+async fn bucket(stage: &Stage) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let name = format!(
+        "bodies-{}",
+        stage.source.as_str().to_lowercase().replace('.', "-")
+    );
+    let emulator = crate::stage::emulator();
+    let host = emulator.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!(
+        "PUT /{name} HTTP/1.1\r\nhost: {host}\r\nauthorization: AWS4-HMAC-SHA256 Credential=test/20250101/us-east-1/s3/aws4_request\r\n\
+         content-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    name
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn when_a_body_is_in_a_bucket_it_is_shown_and_exported_from_there_and_stays_for_a_replay() {
+    run(async {
+        let stage = Stage::new(On::Sqs).await;
+        let (bucket, open) = (bucket(&stage).await, stage.open().await);
+        let sqs = longhaul_sqs::Sqs::builder().endpoint_url(crate::stage::emulator());
+        let bodies = sqs.connect().await.unwrap().bodies(&bucket).prefix("large/");
+        let transport = ClaimCheck::new(Arc::clone(&open.transport), bodies).over(4);
+        for result in transport.dispatch(&[stage.failed(1)]).await {
+            result.unwrap();
+        }
+        drop(transport);
+        open.close().await;
+        let place = format!("s3://{bucket}/large/");
+        stage
+            .longhaul(&["errors", "show", "m-1", "--body"])
+            .says(1, &["--claim-check"]);
+        let body = stage.longhaul(&["errors", "show", "m-1", "--body", "--claim-check", &place]);
+        assert_eq!((body.code, body.out.as_str()), (0, "{\"order\":1}"), "{body:?}");
+        let elsewhere = format!("s3://{bucket}/elsewhere/");
+        let replay = ["errors", "replay", "--all", "--yes", "--claim-check"];
+        stage
+            .longhaul(&[&replay[..], &[&elsewhere]].concat())
+            .says(1, &["replayed 0 of 1"]);
+        let whole = stage.path("whole.jsonl").display().to_string();
+        stage
+            .longhaul(&[
+                "errors",
+                "export",
+                "--all",
+                "--out",
+                &whole,
+                "--claim-check",
+                &place,
+            ])
+            .says(0, &["exported 1 of 1"]);
+        let exported = std::fs::read_to_string(&whole).unwrap();
+        assert!(exported.contains("order"), "{exported}");
+        stage
+            .longhaul(&[&replay[..], &[&place]].concat())
+            .says(0, &["replayed 1 of 1"]);
+        stage
+            .longhaul(&["errors", "show", "m-1", "--claim-check", "s3://"])
+            .says(2, &["s3://BUCKET"]);
+        stage.done();
+    });
+}

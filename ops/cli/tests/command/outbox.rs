@@ -1,10 +1,13 @@
 //! What an endpoint that is down has not sent yet, sent by the command.
 
+use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::prelude::*;
 use longhaul_core::address::Address;
+use longhaul_core::ids::{Randomness, SeededRandomness};
 use longhaul_core::transport::{Declare, Topology, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +42,7 @@ fn nowhere(stage: &Stage) -> Address {
 }
 
 /// One life of the endpoint, with its store in the directory; it ends when all orders are handled.
-async fn life(stage: &Stage) {
+async fn life(stage: &Stage, orders: u64) {
     let database = Database::open(stage.data()).unwrap();
     let transport: Arc<dyn Transport> = if stage.on == On::Embedded {
         Arc::new(LocalBroker::durable(database.clone(), Arc::new(SystemClock)).unwrap())
@@ -57,12 +60,12 @@ async fn life(stage: &Stage) {
         .await
         .unwrap();
     let session = endpoint.session();
-    for order in 0..ORDERS {
+    for order in 0..orders {
         session.send(PlaceOrder { order }).await.unwrap();
     }
     let monitor = endpoint.monitor();
     let all = async move {
-        while monitor.stats().handled < ORDERS {
+        while monitor.stats().handled < orders {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -95,16 +98,13 @@ const fn name(on: On) -> &'static str {
 /// `longhaul outbox …` of the endpoint.
 fn outbox(stage: &Stage, what: &str, more: &[&str]) -> Answer {
     let data = stage.data().display().to_string();
-    let broker = name(stage.on);
-    let of = [
-        "--endpoint",
-        stage.source.as_str(),
-        "--data",
-        &data,
-        "--broker",
-        broker,
-    ];
-    stage.longhaul(&[&["outbox", what], &of[..], more].concat())
+    stage.longhaul(&arguments(stage, what, &data, more))
+}
+
+fn arguments<'a>(stage: &'a Stage, what: &'a str, data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let source = stage.source.as_str();
+    let of = ["--endpoint", source, "--data", data, "--broker", name(stage.on)];
+    [&["outbox", what], &of[..], more].concat()
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn when_an_endpoint_on_sqs_is_down_its_outbox_is_sent_once_its_queue_is_there() 
 async fn sent_once_its_queue_is_there(on: On) {
     let stage = Stage::new(on).await;
     let queue = nowhere(&stage);
-    life(&stage).await;
+    life(&stage, ORDERS).await;
     outbox(&stage, "flush", &["--dry-run"]).says(0, &["would send 30 of 30", &format!("30 to {queue}")]);
     outbox(&stage, "flush", &[]).says(1, &["sent 0 of 30", "or correct the route"]);
     make_queue(&stage).await;
@@ -147,6 +147,36 @@ async fn sent_once_its_queue_is_there(on: On) {
         assert_eq!(header(message, "longhaul.type"), Some("billing.charge_card.v1"));
     }
     stage.done();
+}
+
+#[test]
+fn when_a_flush_is_killed_at_random_moments_each_message_is_sent() {
+    const MANY: u64 = 500;
+    const KILLS: u32 = 6;
+    run(async {
+        let stage = Stage::new(On::RabbitMq).await;
+        life(&stage, MANY).await;
+        make_queue(&stage).await;
+        let data = stage.data().display().to_string();
+        let moments = SeededRandomness::new(5);
+        let mut cut_short = 0;
+        for _ in 0..KILLS {
+            let mut flush =
+                tokio::process::Command::from(stage.command(&arguments(&stage, "flush", &data, &[])));
+            let mut child = flush.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let moment = Duration::from_millis(15 + moments.next_u64() % 60);
+            // It may have come to its end by then.
+            cut_short += u32::from(tokio::time::timeout(moment, child.wait()).await.is_err());
+            child.kill().await.unwrap();
+        }
+        assert!(cut_short > 0, "none was killed in the middle");
+        outbox(&stage, "flush", &[]).says(0, &[]);
+        outbox(&stage, "list", &[]).says(0, &["everything is sent"]);
+        // What was sent twice has the same id.
+        let sent: BTreeSet<_> = stage.messages(&nowhere(&stage)).await.iter().map(id).collect();
+        assert_eq!(sent.len() as u64, MANY);
+        stage.done();
+    });
 }
 
 #[test]

@@ -290,11 +290,12 @@ async fn shown(admin: &dyn QueueAdmin, queue: &Address) -> Vec<Incoming> {
 
 /// An input queue is declared otherwise than an error queue: it is consumed, and given back.
 async fn taken(open: &Open, queue: &Address) -> Vec<Incoming> {
+    let depth = open.admin.depth(queue).await.unwrap().ready;
     let options = ReceiverOptions {
-        prefetch: 1_000,
+        // All are held at once.
+        prefetch: u16::try_from(depth).unwrap().max(1),
         exclusive: false,
     };
-    let depth = open.admin.depth(queue).await.unwrap().ready;
     let mut receiver = open.transport.receiver(queue, options).await.unwrap();
     let (mut all, mut held) = (Vec::new(), Vec::new());
     for _ in 0..depth {

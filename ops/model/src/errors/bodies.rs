@@ -35,7 +35,7 @@ impl ErrorQueue {
         };
         let Some(bodies) = &self.bodies else {
             let text = format!(
-                "read the body {} of {} bytes: it is kept elsewhere; name its directory with --claim-check",
+                "read the body {} of {} bytes: it is kept elsewhere; name the place with --claim-check",
                 claim.key(),
                 claim.bytes()
             );

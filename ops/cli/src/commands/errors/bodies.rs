@@ -1,31 +1,81 @@
 //! Where large bodies are.
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
-use longhaul_core::claim_check::Directory;
+use longhaul_core::claim_check::{BodyStore, Directory};
 
+use crate::connect::System;
 use crate::failure::Failure;
+
+/// What the place of a bucket begins with.
+const BUCKET: &str = "s3://";
 
 /// Where the claim check keeps large bodies.
 #[derive(Debug, Default, Args)]
 pub(crate) struct BodiesArgs {
-    /// The directory in which the claim check of the endpoints keeps large bodies
-    #[arg(long, value_name = "DIRECTORY")]
-    claim_check: Option<PathBuf>,
+    /// Where the claim check of the endpoints keeps large bodies: a directory, or a bucket (`s3://BUCKET` or `s3://BUCKET/PREFIX`)
+    #[arg(long, value_name = "PLACE")]
+    claim_check: Option<String>,
+}
+
+/// A place of bodies.
+enum Place<'a> {
+    Directory(&'a Path),
+    /// Of Amazon S3; without a prefix, that of an endpoint on SQS that sets none.
+    Bucket {
+        name: &'a str,
+        prefix: Option<&'a str>,
+    },
 }
 
 impl BodiesArgs {
-    /// Opening would make one.
-    pub(crate) fn open(&self) -> Result<Option<Directory>, Failure> {
-        let Some(path) = &self.claim_check else {
+    /// What is wrong without asking anybody.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.place().map(drop)
+    }
+
+    /// Opens it, if it was said.
+    pub(crate) async fn open(&self, system: &System) -> Result<Option<Arc<dyn BodyStore>>, Failure> {
+        Ok(match self.place()? {
+            None => None,
+            Some(Place::Directory(path)) => {
+                let opened = Directory::open(path).map_err(|error| unusable(path, &error.to_string()))?;
+                Some(Arc::new(opened))
+            }
+            Some(Place::Bucket { name, prefix }) => Some(system.bucket(name, prefix).await?),
+        })
+    }
+
+    fn place(&self) -> Result<Option<Place<'_>>, Failure> {
+        let Some(place) = &self.claim_check else {
             return Ok(None);
         };
-        let unusable = |why: &str| Failure::misused(format!("{}: {why}", path.display()));
-        if !path.is_dir() {
-            return Err(unusable("there is no such directory of bodies"));
+        let Some(bucket) = place.strip_prefix(BUCKET) else {
+            let path = Path::new(place);
+            // Opening would make one.
+            if !path.is_dir() {
+                return Err(unusable(path, "there is no such directory of bodies"));
+            }
+            return Ok(Some(Place::Directory(path)));
+        };
+        let (name, prefix) = match bucket.split_once('/') {
+            Some((name, prefix)) => (name, Some(prefix).filter(|prefix| !prefix.is_empty())),
+            None => (bucket, None),
+        };
+        if name.is_empty() {
+            return Err(Failure::misused(format!(
+                "{place}: name the bucket, as s3://BUCKET"
+            )));
         }
-        let opened = Directory::open(path).map_err(|error| unusable(&error.to_string()))?;
-        Ok(Some(opened))
+        #[cfg(not(feature = "s3"))]
+        return Err(Failure::misused(crate::connect::WITHOUT_S3));
+        #[cfg(feature = "s3")]
+        Ok(Some(Place::Bucket { name, prefix }))
     }
+}
+
+fn unusable(path: &Path, why: &str) -> Failure {
+    Failure::misused(format!("{}: {why}", path.display()))
 }

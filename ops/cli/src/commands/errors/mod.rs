@@ -12,8 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use longhaul_core::address::Address;
-use longhaul_core::claim_check::Directory;
-use longhaul_ops::errors::{Edit, Outcome, Page, Selection, Target};
+use longhaul_ops::errors::{Edit, ErrorQueue, Outcome, Page, Selection, Target};
 
 pub(crate) use self::bodies::BodiesArgs;
 pub(crate) use self::files::TornArgs;
@@ -307,21 +306,32 @@ pub(crate) fn checked(command: &ErrorsCommand) -> Result<&ErrorsCommand, Failure
         | ErrorsCommand::Group(_)
         | ErrorsCommand::LetPass(_) => {}
     }
-    command.bodies()?;
+    if let Some(bodies) = command.bodies() {
+        bodies.check()?;
+    }
     Ok(command)
 }
 
 impl ErrorsCommand {
-    /// Where large bodies are, if that was said.
-    fn bodies(&self) -> Result<Option<Directory>, Failure> {
+    /// Where large bodies are, of what may read or keep some.
+    const fn bodies(&self) -> Option<&BodiesArgs> {
         match self {
-            Self::Show(args) => args.bodies.open(),
-            Self::Replay(args) => args.bodies.open(),
-            Self::Edit(args) => args.bodies.open(),
-            Self::Export(args) => args.bodies.open(),
-            Self::Import(args) => args.bodies.open(),
-            Self::List(_) | Self::Group(_) | Self::Discard(_) | Self::LetPass(_) => Ok(None),
+            Self::Show(args) => Some(&args.bodies),
+            Self::Replay(args) => Some(&args.bodies),
+            Self::Edit(args) => Some(&args.bodies),
+            Self::Export(args) => Some(&args.bodies),
+            Self::Import(args) => Some(&args.bodies),
+            Self::List(_) | Self::Group(_) | Self::Discard(_) | Self::LetPass(_) => None,
         }
+    }
+
+    /// The error queue, with the bodies.
+    async fn errors(&self, system: &System) -> Result<ErrorQueue, Failure> {
+        let bodies = match self.bodies() {
+            Some(bodies) => bodies.open(system).await?,
+            None => None,
+        };
+        Ok(system.errors_with(bodies))
     }
 }
 
@@ -344,7 +354,7 @@ pub(crate) async fn prepare(connection: &Connection, command: &ErrorsCommand) ->
             };
             let selection = args.selection.selection()?;
             let system = System::connect(connection).await?;
-            let errors = system.errors_with(command.bodies()?);
+            let errors = command.errors(&system).await?;
             let exported = rehearse::export(&errors, &selection).await;
             drop(errors);
             let closed = system.close().await;
@@ -385,7 +395,7 @@ pub(crate) async fn run(
     prepared: Prepared,
     json: bool,
 ) -> Result<ExitCode, Failure> {
-    let errors = system.errors_with(command.bodies()?);
+    let errors = command.errors(system).await?;
     match command {
         ErrorsCommand::List(args) => look::list(&errors, args, json).await,
         ErrorsCommand::Show(args) => look::show(&errors, args, json).await,
@@ -424,7 +434,7 @@ fn tell_beside(outcome: &Outcome, done: &str) {
     tell_problems(outcome);
     if outcome.elsewhere > 0 {
         eprintln!(
-            "note: {} of them have their body elsewhere, and only its key was {done}; --claim-check DIRECTORY adds it",
+            "note: {} of them have their body elsewhere, and only its key was {done}; --claim-check PLACE adds it",
             outcome.elsewhere
         );
     }
