@@ -42,6 +42,11 @@ pub trait StatefulHandler: Send + Sync + 'static {
         None
     }
 
+    /// The statuses that its instances may come to; none by default. Each is counted from 0 on, so that who watches sees the first.
+    fn statuses(&self) -> Vec<Became> {
+        Vec::new()
+    }
+
     /// What is wrong with its definition, each with the line that mends it; reported when the endpoint is built.
     fn faults(&self) -> Vec<String> {
         Vec::new()

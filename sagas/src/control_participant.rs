@@ -1,10 +1,8 @@
 //! Takes what operators want of instances: on the instance as it is, in the commit that handles the message.
 
-use std::borrow::Cow;
-
 use longhaul_core::handler::{HandlerError, HandlerResult, Received};
 use longhaul_core::message::MessageKind;
-use longhaul_core::stateful::{Accepts, Became, Effects, StatefulHandler, Work};
+use longhaul_core::stateful::{Accepts, Effects, StatefulHandler, Work};
 use longhaul_core::store::{Record, RecordKey};
 
 use crate::arrival::{Case, Place};
@@ -17,6 +15,7 @@ use crate::operate::{self, End};
 use crate::participant::SagaParticipant;
 use crate::saga::Saga;
 use crate::saga_id::check_key;
+use crate::status::Status;
 use crate::stored::Stored;
 
 /// Takes [`Operate`] for one saga.
@@ -74,12 +73,8 @@ impl<S: Saga> SagaControl<S> {
         };
         let ended = operate::end(record, &end, case.work.outbound, received.now);
         let ended = ended.map_err(HandlerError::permanent)?;
-        let became = Became {
-            what: Cow::Borrowed(S::NAME),
-            status: "given-up",
-        };
         Ok(Effects {
-            became: vec![became],
+            became: vec![Status::given_up::<S>()],
             ..ended
         })
     }

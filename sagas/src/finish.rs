@@ -1,7 +1,5 @@
 //! What is written at the end of handling a message.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use longhaul_core::clock::Timestamp;
 use longhaul_core::handler::{HandlerError, HandlerResult, Received};
@@ -139,11 +137,7 @@ fn became<S: Saga>(before: Option<Status>, now: Status) -> Vec<Became> {
     let begun = before.is_none().then_some(Status::Active);
     let before = before.or(begun);
     let changed = (before != Some(now)).then_some(now);
-    let became = |status: Status| Became {
-        what: Cow::Borrowed(S::NAME),
-        status: status.as_str(),
-    };
-    begun.into_iter().chain(changed).map(became).collect()
+    begun.into_iter().chain(changed).map(Status::of::<S>).collect()
 }
 
 /// How the instance ends, if it does.

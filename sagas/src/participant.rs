@@ -9,7 +9,7 @@ use longhaul_core::envelope::Intent;
 use longhaul_core::handler::{HandlerResult, Received};
 use longhaul_core::ids::MessageId;
 use longhaul_core::message::MessageKind;
-use longhaul_core::stateful::{Accepts, Described, Effects, StatefulHandler, Taken, Work};
+use longhaul_core::stateful::{Accepts, Became, Described, Effects, StatefulHandler, Taken, Work};
 use longhaul_core::store::RecordKey;
 
 use crate::arrival::{Case, Place, alarm_place, answer, nothing, origin};
@@ -21,7 +21,7 @@ use crate::finish::{Existing, conclude};
 use crate::known::Known;
 use crate::ledger::Ledger;
 use crate::saga::Saga;
-use crate::status::Outcome;
+use crate::status::{Outcome, Status};
 use crate::stored::{Purpose, Stored, StoredLife};
 use crate::table::{Decoded, Entry};
 
@@ -324,6 +324,10 @@ impl<S: Saga> StatefulHandler for SagaParticipant<S> {
             Some(entry) => self.message(entry, received, work),
             None => Ok(nothing(work, Taken::Absent)),
         }
+    }
+
+    fn statuses(&self) -> Vec<Became> {
+        Status::all::<S>()
     }
 
     fn keeps_order(&self) -> bool {

@@ -1,8 +1,12 @@
 //! Where an instance of a saga stands.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use longhaul_core::stateful::Became;
 use serde::{Deserialize, Serialize};
+
+use crate::saga::Saga;
 
 /// Where an instance of a saga stands.
 ///
@@ -24,7 +28,34 @@ pub enum Status {
     Stuck,
 }
 
+/// The word for an instance that an operator gave up, where statuses are counted.
+const GIVEN_UP: &str = "given-up";
+
 impl Status {
+    const ALL: [Self; 5] = [
+        Self::Active,
+        Self::Compensating,
+        Self::Compensated,
+        Self::Completed,
+        Self::Stuck,
+    ];
+
+    /// An instance has come to this status.
+    pub(crate) const fn of<S: Saga>(self) -> Became {
+        became::<S>(self.as_str())
+    }
+
+    /// An instance was given up.
+    pub(crate) const fn given_up<S: Saga>() -> Became {
+        became::<S>(GIVEN_UP)
+    }
+
+    /// All that instances may come to.
+    pub(crate) fn all<S: Saga>() -> Vec<Became> {
+        let all = Self::ALL.into_iter().map(Self::of::<S>);
+        all.chain([Self::given_up::<S>()]).collect()
+    }
+
     /// The word in stores, lists and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +66,13 @@ impl Status {
             Self::Completed => "completed",
             Self::Stuck => "stuck",
         }
+    }
+}
+
+const fn became<S: Saga>(status: &'static str) -> Became {
+    Became {
+        what: Cow::Borrowed(S::NAME),
+        status,
     }
 }
 

@@ -35,6 +35,8 @@ fn when_an_operator_retries_a_stuck_step_it_is_undone_and_the_compensation_ends(
         ("active", 1),
         ("compensated", 1),
         ("compensating", 2),
+        ("completed", 0),
+        ("given-up", 0),
         ("stuck", 1),
     ];
     assert_eq!(trips.statuses(), counted);

@@ -317,6 +317,7 @@ impl EndpointBuilder {
         let gates = Arc::new(self.gates());
         self.take_changes(&gates);
         let order = self.take_order();
+        let statuses = super::stats::Statuses::of(self.registry.statuses());
         let permits = Semaphore::new(self.settings.concurrency.min(Semaphore::MAX_PERMITS));
         let shared = Arc::new(Shared {
             name,
@@ -343,7 +344,7 @@ impl EndpointBuilder {
             relay: super::relay::RelaySignal::default(),
             counters: super::stats::Counters::default(),
             times: super::stats::Times::default(),
-            statuses: super::stats::Statuses::default(),
+            statuses,
             alarms: super::alarms::Alarms::default(),
             fatal: super::shared::Fatal::default(),
             #[cfg(feature = "simulation")]

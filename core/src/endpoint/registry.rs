@@ -9,7 +9,7 @@ use crate::envelope::Intent;
 use crate::handler::{Context, Handler, HandlerResult, Received};
 use crate::message::{Message, MessageKind};
 use crate::outbound::Outbound;
-use crate::stateful::{Described, StatefulHandler};
+use crate::stateful::{Became, Described, StatefulHandler};
 
 /// A handler whose message type is no longer known to the compiler.
 pub(crate) trait AnyHandler: Send + Sync {
@@ -178,6 +178,12 @@ impl Registry {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.types.is_empty()
+    }
+
+    /// The statuses that instances of participants with state may come to; some may be told more than once.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = Became> {
+        let participants = self.types.values().flat_map(|takers| &takers.stateful);
+        participants.flat_map(|participant| participant.statuses())
     }
 
     pub(crate) fn has_stateful(&self) -> bool {

@@ -94,6 +94,15 @@ pub(super) type Counts = BTreeMap<Cow<'static, str>, BTreeMap<&'static str, u64>
 pub(crate) struct Statuses(Mutex<Counts>);
 
 impl Statuses {
+    /// Those that there may be, none of which was seen.
+    pub(crate) fn of(all: impl IntoIterator<Item = Became>) -> Self {
+        let mut counts = Counts::new();
+        for Became { what, status } in all {
+            counts.entry(what).or_default().insert(status, 0);
+        }
+        Self(Mutex::new(counts))
+    }
+
     pub(crate) fn add(&self, became: &[Became]) {
         // Most messages change none.
         if became.is_empty() {

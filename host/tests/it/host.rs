@@ -294,8 +294,9 @@ async fn when_metrics_are_asked_for_they_tell_what_was_done() {
         text.contains("longhaul_timeouts_overdue{endpoint=\"work\"} 0"),
         "{text}"
     );
-    for status in ["active", "completed"] {
-        let line = format!("longhaul_sagas_total{{endpoint=\"work\",saga=\"order\",status=\"{status}\"}} 1");
+    for (status, count) in [("active", 1), ("completed", 1), ("stuck", 0)] {
+        let line =
+            format!("longhaul_sagas_total{{endpoint=\"work\",saga=\"order\",status=\"{status}\"}} {count}");
         assert!(text.contains(&line), "{line} is not in {text}");
     }
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -327,6 +328,14 @@ mod becomes {
 
         fn keys(&self, _: &Received) -> HandlerResult<Vec<RecordKey>> {
             Ok(Vec::new())
+        }
+
+        fn statuses(&self) -> Vec<Became> {
+            let became = |status| Became {
+                what: "order".into(),
+                status,
+            };
+            ["active", "completed", "stuck"].map(became).into()
         }
 
         fn handle(&self, _: &Received, work: Work<'_>) -> HandlerResult<Effects> {
