@@ -230,25 +230,24 @@ impl Told {
                 self.draw(&format!("Note over {name}: {text}"));
             }
             What::Replayed { envelope, .. } => {
-                self.say(format!("an operator replays {}", short(envelope)));
-                self.draw(&format!(
-                    "Note over {name}: an operator replays {}",
-                    short(envelope)
-                ));
+                self.note(name, format!("an operator replays {}", short(envelope)));
             }
             What::Discarded { envelope, .. } => {
-                let text = format!(
-                    "an operator discards {} and lets pass what waits behind it",
-                    short(envelope)
-                );
-                self.draw(&format!("Note over {name}: {text}"));
-                self.say(text);
+                let message = short(envelope);
+                let text = format!("an operator discards {message} and lets pass what waits behind it");
+                self.note(name, text);
             }
             What::DeliveredTooOften { envelope, .. } => {
                 self.say(format!("the broker gives {} up", short(envelope)));
             }
             _ => {}
         }
+    }
+
+    /// Says it, and draws it as a note.
+    fn note(&mut self, name: &str, text: String) {
+        self.draw(&format!("Note over {name}: {text}"));
+        self.say(text);
     }
 
     fn say(&mut self, line: String) {
