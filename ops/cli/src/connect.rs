@@ -28,7 +28,6 @@ use crate::failure::Failure;
 const FORMAT: &str = "longhaul.format";
 
 /// What is said where a bucket is named in vain.
-#[cfg(not(feature = "s3"))]
 pub(crate) const WITHOUT_S3: &str = "this `longhaul` was built without S3: build it with the feature `s3`";
 
 /// The largest body that is passed on in an embedded directory.

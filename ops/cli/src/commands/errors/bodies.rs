@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use longhaul_core::claim_check::{BodyStore, Directory};
 
-use crate::connect::System;
+use crate::connect::{System, WITHOUT_S3};
 use crate::failure::Failure;
 
 /// What the place of a bucket begins with.
@@ -33,7 +33,10 @@ enum Place<'a> {
 impl BodiesArgs {
     /// What is wrong without asking anybody.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        self.place().map(drop)
+        match self.place()? {
+            Some(Place::Bucket { .. }) if !cfg!(feature = "s3") => Err(Failure::misused(WITHOUT_S3)),
+            _ => Ok(()),
+        }
     }
 
     /// Opens it, if it was said.
@@ -69,9 +72,6 @@ impl BodiesArgs {
                 "{place}: name the bucket, as s3://BUCKET"
             )));
         }
-        #[cfg(not(feature = "s3"))]
-        return Err(Failure::misused(crate::connect::WITHOUT_S3));
-        #[cfg(feature = "s3")]
         Ok(Some(Place::Bucket { name, prefix }))
     }
 }
