@@ -2,6 +2,9 @@
 //!
 //! Every guarantee written here has a case in the contract suite of `longhaul-testing`, which every store runs.
 
+mod pending;
+mod store_error;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +14,10 @@ use bytes::Bytes;
 
 use crate::address::EndpointName;
 use crate::clock::Timestamp;
-use crate::envelope::Envelope;
-use crate::ids::{MessageId, derived_message_id};
-use crate::transport::Destination;
+use crate::ids::MessageId;
+
+pub use pending::{PendingChange, PendingKind, PendingRow};
+pub use store_error::{StoreError, StoreErrorKind};
 
 /// Opens the store of one endpoint: a database that several endpoints may share.
 #[async_trait]
@@ -230,120 +234,6 @@ pub enum RecordChange {
     },
 }
 
-/// What a pending row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PendingKind {
-    /// An outgoing message: it goes once the broker has it.
-    Message,
-    /// A timeout: it stays until it fires or is cancelled; the broker's delayed message is only its alarm.
-    Timeout,
-}
-
-/// A message that is to be sent, or a timeout that is to fire: the truth behind what the broker holds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PendingRow {
-    /// The id of the message, or of the timeout.
-    pub id: MessageId,
-    /// Which of the two.
-    pub kind: PendingKind,
-    /// The record that a timeout belongs to.
-    pub owner: Option<RecordKey>,
-    /// What a timeout is called, for listings.
-    pub name: String,
-    /// What is sent.
-    pub envelope: Envelope,
-    /// To whom.
-    pub to: Destination,
-    /// When it is due; `None` for at once.
-    pub due: Option<Timestamp>,
-    /// When the relay must look at the row next.
-    pub attention: Timestamp,
-    /// Grows each time a timeout is moved: an alarm with an older token is stale.
-    pub token: u64,
-    /// Whether the broker holds an alarm for it.
-    pub alarm_sent: bool,
-    /// Set aside for people, with the reason.
-    pub parked: Option<String>,
-}
-
-impl PendingRow {
-    /// The message that is sent for this row: itself, or the alarm of a timeout, whose id follows from row and token.
-    #[must_use]
-    pub fn outgoing(&self) -> Envelope {
-        match self.kind {
-            PendingKind::Message => self.envelope.clone(),
-            PendingKind::Timeout => {
-                let mut alarm = self.envelope.clone();
-                alarm.id = derived_message_id(&["alarm", self.id.as_str()], self.token);
-                alarm.headers.set(crate::headers::TIMEOUT_ID, self.id.as_str());
-                alarm
-                    .headers
-                    .set(crate::headers::TIMEOUT_TOKEN, self.token.to_string());
-                if let Some(due) = self.due {
-                    alarm.headers.set(crate::headers::DUE, due.to_string());
-                }
-                alarm
-            }
-        }
-    }
-}
-
-/// A change of the pending rows.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PendingChange {
-    /// Adds a row; one with the same id is replaced.
-    Add(Box<PendingRow>),
-    /// The broker has the message: the row goes. No row is fine.
-    Sent(MessageId),
-    /// The broker has the alarm: look again at `attention`. No row, or another token, is fine and changes nothing.
-    AlarmSent {
-        /// Which row.
-        id: MessageId,
-        /// The token of the alarm.
-        token: u64,
-        /// When to look again.
-        attention: Timestamp,
-    },
-    /// Look again at `attention`, whatever was sent. No row is fine, and so is one that was moved since: it stays as it is.
-    Defer {
-        /// Which row.
-        id: MessageId,
-        /// The token that the row must still have; `None` for whatever it has.
-        token: Option<u64>,
-        /// When to look again.
-        attention: Timestamp,
-    },
-    /// The timeout fires: the row goes. No row, or another token, conflicts.
-    Fire {
-        /// Which row.
-        id: MessageId,
-        /// The token that the alarm carried.
-        token: u64,
-    },
-    /// The row goes. No row is fine.
-    Cancel(MessageId),
-    /// Gives a timeout another due time and the next token, so that the old alarm is stale. One that was set aside rings
-    /// again. No row conflicts.
-    Move {
-        /// Which row.
-        id: MessageId,
-        /// When it is due now.
-        due: Timestamp,
-        /// When to look next.
-        attention: Timestamp,
-    },
-    /// Sets a row aside with the reason, until it is replaced, moved, cancelled or fired. No row is fine, and so is one that was
-    /// moved since: it stays as it is.
-    Park {
-        /// Which row.
-        id: MessageId,
-        /// The token that the row must still have; `None` for whatever it has.
-        token: Option<u64>,
-        /// Why.
-        reason: String,
-    },
-}
-
 /// Everything that one handled message changes. All or nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct UnitOfWork {
@@ -397,96 +287,6 @@ pub struct Sizes {
     pub timeouts: u64,
     /// Rows set aside.
     pub parked: u64,
-}
-
-/// A store's error. Reads after "failed to".
-#[derive(Debug)]
-pub struct StoreError {
-    kind: StoreErrorKind,
-    message: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// What kind of error a store met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreErrorKind {
-    /// An expectation of the unit does not hold: load again and run again.
-    Conflict,
-    /// The unit may or may not have been committed.
-    Unknown,
-    /// The store can't be reached for now; nothing was committed.
-    Unavailable,
-    /// A value is too large, or can't be stored; nothing was committed.
-    Refused,
-    /// What is stored under one key can't be read.
-    Unreadable,
-    /// The store has failed for good: stop.
-    Failed,
-    /// There is no space left: stop; free some, and start again.
-    Full,
-    /// Another process has it open.
-    InUse,
-    /// What is on disk is damaged.
-    Damaged,
-    /// What is on disk was written by a newer version.
-    Newer,
-    /// Configuration that can't work.
-    Configuration,
-}
-
-impl StoreError {
-    /// An error with a text that reads after "failed to", names the thing and ends with what to do.
-    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-        }
-    }
-
-    /// Keeps the cause.
-    #[must_use]
-    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
-
-    /// What kind of error it is.
-    #[must_use]
-    pub const fn kind(&self) -> StoreErrorKind {
-        self.kind
-    }
-
-    /// Whether the same call may succeed later.
-    #[must_use]
-    pub const fn is_retryable(&self) -> bool {
-        matches!(
-            self.kind,
-            StoreErrorKind::Conflict | StoreErrorKind::Unknown | StoreErrorKind::Unavailable
-        )
-    }
-
-    /// Whether the endpoint must stop.
-    #[must_use]
-    pub const fn is_fatal(&self) -> bool {
-        matches!(
-            self.kind,
-            StoreErrorKind::Failed | StoreErrorKind::Full | StoreErrorKind::InUse | StoreErrorKind::Damaged
-        )
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
-    }
 }
 
 #[cfg(test)]

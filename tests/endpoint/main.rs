@@ -7,6 +7,7 @@ mod fast_clock;
 mod faults;
 mod hostile;
 mod inbox;
+mod let_pass;
 mod limited;
 mod limits;
 mod lines;

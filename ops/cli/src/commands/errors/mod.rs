@@ -1,19 +1,21 @@
 //! `longhaul errors`: what failed, and what to do about it.
 
+mod args;
 mod bodies;
 mod change;
 pub(crate) mod files;
 mod look;
 mod rehearse;
 
-use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
-use longhaul_core::address::Address;
-use longhaul_ops::errors::{Edit, ErrorQueue, Outcome, Page, Selection, Target};
+use clap::Subcommand;
+use longhaul_ops::errors::{ErrorQueue, Outcome, Selection};
 
+use self::args::{
+    CareArgs, DiscardArgs, EditArgs, ExportArgs, GroupArgs, ImportArgs, LetPassArgs, ListArgs, ReplayArgs,
+    ShowArgs,
+};
 pub(crate) use self::bodies::BodiesArgs;
 pub(crate) use self::files::TornArgs;
 use self::rehearse::Rehearsed;
@@ -21,7 +23,6 @@ use crate::args::Connection;
 use crate::connect::System;
 use crate::failure::Failure;
 use crate::output::{print, print_json, shown};
-use crate::select::{FilterArgs, SelectionArgs};
 
 /// What can be done with failed messages.
 #[derive(Debug, Subcommand)]
@@ -94,197 +95,9 @@ Examples:
     Import(ImportArgs),
 }
 
-/// `longhaul errors list`
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// The most messages to list
-    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = limit)]
-    limit: usize,
-    /// How many that match to pass over
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    skip: u64,
-}
-
-/// `longhaul errors show`
-#[derive(Debug, Args)]
-pub(crate) struct ShowArgs {
-    /// The message's id
-    id: String,
-    /// Only its body, byte for byte
-    #[arg(long)]
-    body: bool,
-    #[command(flatten)]
-    bodies: BodiesArgs,
-}
-
-/// `longhaul errors group`
-#[derive(Debug, Args)]
-pub(crate) struct GroupArgs {
-    #[command(flatten)]
-    filter: FilterArgs,
-}
-
-/// `longhaul errors replay`
-#[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    #[command(flatten)]
-    selection: SelectionArgs,
-    #[command(flatten)]
-    target: TargetArgs,
-    /// The most messages in a second
-    #[arg(long, value_name = "NUMBER")]
-    rate: Option<NonZeroU32>,
-    /// Only messages that the program of --program says it would handle now
-    #[arg(long, requires = "program")]
-    only_passing: bool,
-    /// A program with the endpoint's code, which is asked with `--rehearse` what would become of each message
-    #[arg(long, value_name = "PROGRAM")]
-    program: Option<PathBuf>,
-    /// How long that program may take: 90s, 15m
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::units::duration)]
-    program_limit: std::time::Duration,
-    #[command(flatten)]
-    bodies: BodiesArgs,
-    #[command(flatten)]
-    care: CareArgs,
-}
-
-/// `longhaul errors edit`
-#[derive(Debug, Args)]
-pub(crate) struct EditArgs {
-    /// The message's id
-    id: String,
-    /// The new body; `-` for standard input
-    #[arg(long, value_name = "FILE")]
-    body: PathBuf,
-    #[command(flatten)]
-    target: TargetArgs,
-    /// A program with the endpoint's code, which is asked with `--rehearse` whether it would handle the new message; one that
-    /// it would fail is not sent
-    #[arg(long, value_name = "PROGRAM")]
-    program: Option<PathBuf>,
-    /// How long that program may take: 90s, 15m
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::units::duration)]
-    program_limit: std::time::Duration,
-    #[command(flatten)]
-    bodies: BodiesArgs,
-    /// Check everything, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-/// `longhaul errors discard`
-#[derive(Debug, Args)]
-pub(crate) struct DiscardArgs {
-    #[command(flatten)]
-    selection: SelectionArgs,
-    /// Also tell their endpoints to let pass what waits in order behind them; they must be built with `.operable_order()`
-    #[arg(long)]
-    let_pass: bool,
-    #[command(flatten)]
-    care: CareArgs,
-}
-
-/// `longhaul errors let-pass`
-#[derive(Debug, Args)]
-pub(crate) struct LetPassArgs {
-    /// The messages that were discarded, by id
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
-    /// The endpoint that keeps the order
-    #[arg(long, value_name = "NAME")]
-    endpoint: String,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-/// `longhaul errors export`
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    #[command(flatten)]
-    selection: SelectionArgs,
-    /// The file, which must not exist; `-` for standard output
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// Also take out what is safely written
-    #[arg(long)]
-    remove: bool,
-    #[command(flatten)]
-    bodies: BodiesArgs,
-    /// Don't ask
-    #[arg(long)]
-    yes: bool,
-}
-
-/// `longhaul errors import`
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    /// What an export has written
-    file: PathBuf,
-    #[command(flatten)]
-    torn: TornArgs,
-    #[command(flatten)]
-    bodies: BodiesArgs,
-    /// Check the file, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
-/// Where messages are sent again.
-#[derive(Debug, Args)]
-pub(crate) struct TargetArgs {
-    /// Send to this queue instead of the one that each came from
-    #[arg(long, value_name = "QUEUE")]
-    to: Option<String>,
-}
-
-/// How carefully.
-#[derive(Debug, Args)]
-pub(crate) struct CareArgs {
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Don't ask
-    #[arg(long)]
-    yes: bool,
-}
-
-impl EditArgs {
-    fn edit(&self, body: Vec<u8>) -> Result<Edit, Failure> {
-        Ok(Edit {
-            id: self.id.clone(),
-            body: body.into(),
-            target: self.target.target()?,
-            dry_run: self.dry_run,
-        })
-    }
-}
-
-impl TargetArgs {
-    fn target(&self) -> Result<Target, Failure> {
-        match &self.to {
-            None => Ok(Target::Source),
-            Some(name) => Address::new(name)
-                .map(Target::Queue)
-                .map_err(|error| Failure::misused(error.to_string())),
-        }
-    }
-}
-
 /// Whether a selection was made by what messages are like, and so may be about more of them than somebody thinks.
 const fn is_many(selection: &Selection) -> bool {
     matches!(selection, Selection::Matching(_))
-}
-
-fn limit(text: &str) -> Result<usize, String> {
-    let number: usize = text.parse().map_err(|_| "this is not a number".to_owned())?;
-    if (1..=Page::MOST).contains(&number) {
-        return Ok(number);
-    }
-    Err(format!("1 to {}; for more, use export", Page::MOST))
 }
 
 /// What is wrong without asking any broker.
