@@ -45,8 +45,8 @@ impl Command for ChangeLimit {}
 /// Lets messages pass that wait in order behind one that does not come back, because it was discarded from the error queue.
 ///
 /// The endpoint must allow it, with `EndpointBuilder::operable_order`; otherwise it goes to the error queue. A failed message
-/// that nothing waits behind changes nothing, and neither does the same a second time. Of one that is not known to have failed it is
-/// retried, since that may not be noted yet, and then fails.
+/// that nothing waits behind changes nothing, and neither does the same a second time. Of one that is not known to have failed, or
+/// not any more, it is retried, since that may not be noted yet, and then fails.
 ///
 /// ```
 /// use longhaul_core::control::LetPass;

@@ -280,6 +280,9 @@ fn when_one_that_waited_must_be_retried_later_the_rest_does_not_overtake_it() {
     world.until("two that wait", || running.monitor.stats().set_aside == 2);
     let passed = world.run(running.session.let_pass(&MessageId::new("a-1").expect("an id")));
     assert_eq!(passed.expect("passes"), 1);
+    world.until("an attempt", || running.monitor.stats().delayed_retries > 0);
+    let again = world.run(running.session.let_pass(&MessageId::new("a-2").expect("an id")));
+    assert_eq!(again.expect("asks"), 0, "it is being handled again");
     world.until("the last", || {
         did.entries().last().is_some_and(|last| last == "good")
     });

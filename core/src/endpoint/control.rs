@@ -132,18 +132,13 @@ impl Handler<LetPass> for OrderControl {
             ));
         };
         // It commits by itself, and is idempotent: what passed before an interruption is not first any more.
-        let transient = |error: EndpointError| HandlerError::from(error).with_class(ErrorClass::Transient);
-        let sequences = quarantine::let_pass(&shared, &*store, &first)
-            .await
-            .map_err(transient)?;
+        let passed = quarantine::let_pass(&shared, &*store, &first).await;
+        let passed = passed.map_err(|error| HandlerError::from(error).with_class(ErrorClass::Transient))?;
+        let sequences = passed.sequences;
         // It may be in the error queue, and that not be noted yet.
-        if sequences == 0
-            && !quarantine::is_over(&shared, &*store, &first)
-                .await
-                .map_err(transient)?
-        {
+        if sequences == 0 && !passed.is_known {
             return Err(HandlerError::transient(format!(
-                "let messages pass that wait behind {first}: it is not known here that this one failed"
+                "let messages pass that wait behind {first}: that this one has failed is not known here, or not any more"
             )));
         }
         tracing::info!(%first, sequences, "lets messages pass that waited in order behind one that was discarded");

@@ -30,7 +30,7 @@ use crate::store::{
 };
 
 pub use operate::Waiting;
-pub(crate) use operate::{is_over, let_pass};
+pub(crate) use operate::let_pass;
 pub(crate) use sequence::{COLLECTION, Sequence};
 
 /// The most messages of one instance that wait; more go to the error queue.

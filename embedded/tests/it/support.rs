@@ -46,8 +46,10 @@ pub(crate) fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if path.is_dir() {
             found.extend(files(&path));
         } else if path.file_name().unwrap() != "longhaul.lock" {
-            let bytes = fs::read(&path).unwrap();
-            found.insert(path, bytes);
+            // Another process may have taken it away meanwhile.
+            if let Ok(bytes) = fs::read(&path) {
+                found.insert(path, bytes);
+            }
         }
     }
     found

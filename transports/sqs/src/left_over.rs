@@ -48,13 +48,13 @@ impl<'a> Left<'a> {
                  that send to it, and delete it"
             ),
             Self::Delays(_) => format!(
-                "prepare the queue {own}: messages wait in {name} that were delayed before order was kept, and nothing takes \
-                 them from there; stop what sends to the endpoint, run it with SqsBuilder::long_delays and without \
+                "prepare the queue {own}: messages wait in {name} that were delayed before order was kept, or may wait there, \
+                 and nothing takes them from there; stop what sends to the endpoint, run it with SqsBuilder::long_delays and without \
                  SqsBuilder::ordered until that queue is empty, and delete it"
             ),
             Self::InOrder(plain) => format!(
-                "prepare the queue {own}: messages wait in {name}, where order was kept, and nothing takes them from there; \
-                 stop what sends to the endpoint, run it with SqsBuilder::ordered until {plain}{FIFO} and {plain}{INLET} are \
+                "prepare the queue {own}: messages wait in {name}, where order was kept, or may wait there, and nothing takes \
+                 them from there; stop what sends to the endpoint, run it with SqsBuilder::ordered until {plain}{FIFO} and {plain}{INLET} are \
                  empty, and delete both; or choose another prefix, if they belong to another program"
             ),
         }
@@ -80,21 +80,25 @@ pub(crate) async fn nothing(inner: &Inner, name: &str) -> Result<(), TransportEr
         return refused();
     }
     match messages(inner, &url).await {
-        Ok(0) => return Ok(()),
+        Ok(0) => {
+            tracing::warn!(
+                queue = name,
+                "this queue is left over and seems to be empty: delete it"
+            );
+            return Ok(());
+        }
         Ok(_) => {}
-        Err(fault) if matches!(fault.kind, FaultKind::Missing | FaultKind::Denied) => return Ok(()),
+        Err(fault) if fault.kind == FaultKind::Missing => return Ok(()),
+        // Nobody knows what is in it.
+        Err(fault) if fault.kind == FaultKind::Denied => {}
         Err(fault) => return Err(fault.while_doing(&looking)),
     }
-    let own = url_of_own(inner, left).await;
+    let own = self::url(inner, &left.own()).await;
     if own.map_err(|fault| fault.while_doing(&looking))?.is_none() {
         return refused();
     }
     tracing::error!(queue = name, "{}", left.text(name));
     Ok(())
-}
-
-async fn url_of_own(inner: &Inner, left: Left<'_>) -> Result<Option<String>, Fault> {
-    url(inner, &left.own()).await
 }
 
 /// Whether a queue is there need not be known to everybody.

@@ -92,9 +92,10 @@
 //!
 //! **Names.** With its inlet a name has at most 74 characters, prefix included, and does not end with `-delay`.
 //!
-//! **Moving to order.** An endpoint does not start in order while its standard queue, or one for long delays, is there: messages would
-//! stay in it. Stop the senders, let the endpoint empty it, delete it, and start all of them with the endpoint named. SQS can't turn one
-//! into the other. Going back is the same; see to `NAME_inlet`, too.
+//! **Moving to order.** An endpoint does not start in order while its standard queue is there, nor for the first time while messages are
+//! left in its queue for long delays: they would stay there. Stop the senders, let the endpoint empty both, delete them, and start all of
+//! them with the endpoint named. SQS can't turn one into the other. Going back is the same: with messages in `NAME.fifo` or `NAME_inlet`
+//! the first start without order is refused.
 //!
 //! # Messages of other programs
 //!

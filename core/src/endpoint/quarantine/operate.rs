@@ -46,13 +46,13 @@ impl Session {
 
     /// The message does not come back, because it was discarded from the error queue: those that wait in order behind it are
     /// handled now, or once those in front of it are done with. Returns how many sequences it leaves by that; a message that is in
-    /// none, or that waits itself or is on its way again, changes nothing.
+    /// none, or that waits itself or is being handled again, changes nothing.
     ///
     /// # Errors
     /// The store failed, or there is none; the outcome may be unknown, and asking again does no harm.
     pub async fn let_pass(&self, message: &MessageId) -> Result<usize, EndpointError> {
         let store = self.store("let messages pass that wait in order")?;
-        let_pass(&self.shared, store, message).await
+        Ok(let_pass(&self.shared, store, message).await?.sequences)
     }
 
     fn store(&self, what: &str) -> Result<&dyn Store, EndpointError> {
@@ -64,15 +64,37 @@ impl Session {
     }
 }
 
-/// Lets those pass that wait behind a message of the error queue, and says in how many sequences. Each sequence changes in a
-/// commit of its own, which counts only while the message is still there: to do it again does no harm.
+/// What came of letting pass what waits behind a message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passed {
+    /// How many sequences it has left.
+    pub(crate) sequences: usize,
+    /// Whether it was known before that it had failed, or was done.
+    pub(crate) is_known: bool,
+}
+
+/// Lets those pass that wait behind a message of the error queue. Each sequence changes in a commit of its own, which counts only
+/// while the message is still there: to do it again does no harm. A message that waits itself, or is being handled again, keeps
+/// its places.
 pub(crate) async fn let_pass(
     shared: &Shared,
     store: &dyn Store,
     message: &MessageId,
-) -> Result<usize, EndpointError> {
+) -> Result<Passed, EndpointError> {
     const PAGE: usize = 256;
-    let (mut passed, mut after) = (0, None);
+    // Before the sequences: a message comes into them in the commit that notes that it failed.
+    let state = state_of(shared, store, message).await?;
+    let mut passed = Passed {
+        sequences: 0,
+        is_known: matches!(state, Some(InboxState::Failed { .. } | InboxState::Done)),
+    };
+    if matches!(
+        state,
+        Some(InboxState::Scheduled { .. } | InboxState::Started { .. })
+    ) {
+        return Ok(passed);
+    }
+    let mut after = None;
     loop {
         let page = store.admin().records(COLLECTION, after.as_deref(), PAGE).await?;
         let Some(last) = page.last().map(|record| record.key.id.to_string()) else {
@@ -80,7 +102,9 @@ pub(crate) async fn let_pass(
         };
         for record in page {
             match Sequence::stored(record) {
-                Ok(sequence) => passed += usize::from(pass(shared, store, sequence, message).await?),
+                Ok(sequence) => {
+                    passed.sequences += usize::from(pass(shared, store, sequence, message).await?);
+                }
                 // It keeps none of the others from going on.
                 Err(error) => {
                     tracing::error!(%error, "what waits in order can't be read, and nothing of it passes")
@@ -98,9 +122,6 @@ async fn pass(
     message: &MessageId,
 ) -> Result<bool, EndpointError> {
     for _ in 0..CONFLICTS {
-        if is_on_its_way(shared, store, &sequence, message).await? {
-            return Ok(false);
-        }
         let Some(was_first) = sequence.let_go(message) else {
             return Ok(false);
         };
@@ -136,42 +157,19 @@ async fn pass(
     ))
 }
 
-/// Whether the message is the first, and about to be handled: its row is still there.
-async fn is_on_its_way(
-    shared: &Shared,
-    store: &dyn Store,
-    sequence: &Sequence,
-    message: &MessageId,
-) -> Result<bool, StoreError> {
-    let Some((_, row)) = sequence.first_waiting().filter(|(first, _)| *first == message) else {
-        return Ok(false);
-    };
-    let request = LoadRequest {
-        inbox: message.clone(),
-        records: Vec::new(),
-        pending: Some(row.clone()),
-        now: shared.clock.now(),
-    };
-    Ok(shared.load(store, &request).await?.pending.is_some())
-}
-
-/// Whether it is known of a message that it will not be handled any more as it is: it is in the error queue, or done with.
-pub(crate) async fn is_over(
+/// What the inbox says of a message.
+async fn state_of(
     shared: &Shared,
     store: &dyn Store,
     message: &MessageId,
-) -> Result<bool, EndpointError> {
+) -> Result<Option<InboxState>, StoreError> {
     let request = LoadRequest {
         inbox: message.clone(),
         records: Vec::new(),
         pending: None,
         now: shared.clock.now(),
     };
-    let state = shared.load(store, &request).await?.inbox;
-    Ok(matches!(
-        state,
-        Some(InboxState::Failed { .. } | InboxState::Done)
-    ))
+    Ok(shared.load(store, &request).await?.inbox)
 }
 
 async fn load_sequence(

@@ -210,7 +210,7 @@ fn when_a_body_is_in_a_bucket_it_is_shown_and_exported_from_there_and_stays_for_
         }
         drop(transport);
         open.close().await;
-        let place = format!("s3://{bucket}/large/");
+        let place = format!("s3://{bucket}/large");
         stage
             .longhaul(&["errors", "show", "m-1", "--body"])
             .says(1, &["--claim-check"]);

@@ -15,7 +15,8 @@ const BUCKET: &str = "s3://";
 /// Where the claim check keeps large bodies.
 #[derive(Debug, Default, Args)]
 pub(crate) struct BodiesArgs {
-    /// Where the claim check of the endpoints keeps large bodies: a directory, or a bucket (`s3://BUCKET` or `s3://BUCKET/PREFIX`)
+    /// Where the claim check of the endpoints keeps large bodies: a directory, or a bucket (`s3://BUCKET/PREFIX/`; without a prefix that of
+    /// the queues, and `bodies/`)
     #[arg(long, value_name = "PLACE")]
     claim_check: Option<String>,
 }
@@ -26,7 +27,7 @@ enum Place<'a> {
     /// Of Amazon S3; without a prefix, that of an endpoint on SQS that sets none.
     Bucket {
         name: &'a str,
-        prefix: Option<&'a str>,
+        prefix: Option<String>,
     },
 }
 
@@ -47,7 +48,7 @@ impl BodiesArgs {
                 let opened = Directory::open(path).map_err(|error| unusable(path, &error.to_string()))?;
                 Some(Arc::new(opened))
             }
-            Some(Place::Bucket { name, prefix }) => Some(system.bucket(name, prefix).await?),
+            Some(Place::Bucket { name, prefix }) => Some(system.bucket(name, prefix.as_deref()).await?),
         })
     }
 
@@ -64,7 +65,7 @@ impl BodiesArgs {
             return Ok(Some(Place::Directory(path)));
         };
         let (name, prefix) = match bucket.split_once('/') {
-            Some((name, prefix)) => (name, Some(prefix).filter(|prefix| !prefix.is_empty())),
+            Some((name, prefix)) => (name, Some(folder(prefix))),
             None => (bucket, None),
         };
         if name.is_empty() {
@@ -73,6 +74,15 @@ impl BodiesArgs {
             )));
         }
         Ok(Some(Place::Bucket { name, prefix }))
+    }
+}
+
+/// What keys begin with: as a folder is named, with a slash at the end, unless that is all of the bucket.
+fn folder(prefix: &str) -> String {
+    match prefix {
+        "" => String::new(),
+        folder if folder.ends_with('/') => folder.to_owned(),
+        name => format!("{name}/"),
     }
 }
 
