@@ -75,24 +75,7 @@ impl QueueAdmin for Sqs {
     async fn depth(&self, queue: &Address) -> Result<QueueDepth, TransportError> {
         let inner = self.inner();
         let (_, url) = located(inner, queue).await?;
-        let request = || {
-            let request = inner.sqs.get_queue_attributes().queue_url(&url);
-            request
-                .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
-                .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
-                .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesDelayed)
-                .send()
-        };
-        let answer = inner.caller.again(request).await;
-        let answer = answer.map_err(|fault| looking(&fault, queue))?;
-        let attributes = answer.attributes.unwrap_or_default();
-        let number = |name| attributes.get(&name).and_then(|value| value.parse().ok());
-        Ok(QueueDepth {
-            ready: number(QueueAttributeName::ApproximateNumberOfMessages).unwrap_or(0),
-            unsettled: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
-            delayed: number(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
-            consumers: None,
-        })
+        depth(inner, &url).await.map_err(|fault| looking(&fault, queue))
     }
 
     async fn look_through(&self, queue: &Address) -> Result<Box<dyn Pass>, TransportError> {
@@ -117,6 +100,27 @@ impl QueueAdmin for Sqs {
             _alone: alone,
         }))
     }
+}
+
+/// How many messages a queue holds, about.
+pub(crate) async fn depth(inner: &Inner, url: &str) -> Result<QueueDepth, Fault> {
+    let request = || {
+        let request = inner.sqs.get_queue_attributes().queue_url(url);
+        request
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesDelayed)
+            .send()
+    };
+    let answer = inner.caller.again(request).await?;
+    let attributes = answer.attributes.unwrap_or_default();
+    let number = |name| attributes.get(&name).and_then(|value| value.parse().ok());
+    Ok(QueueDepth {
+        ready: number(QueueAttributeName::ApproximateNumberOfMessages).unwrap_or(0),
+        unsettled: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+        delayed: number(QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+        consumers: None,
+    })
 }
 
 async fn located(inner: &Inner, queue: &Address) -> Result<(String, String), TransportError> {

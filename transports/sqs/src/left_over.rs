@@ -1,10 +1,10 @@
 //! Queues of an endpoint from before it kept order, or from when it did: messages in them wait for ever, so whoever changes that
 //! is told.
 
-use aws_sdk_sqs::types::QueueAttributeName;
 use longhaul_core::transport::{TransportError, TransportErrorKind};
 
 use crate::{
+    admin,
     fault::{Fault, FaultKind},
     inner::Inner,
     names::{DELAYS, FIFO, INLET},
@@ -110,23 +110,10 @@ async fn url(inner: &Inner, name: &str) -> Result<Option<String>, Fault> {
     }
 }
 
-/// How many messages a queue holds, about.
+/// How many messages a queue holds in any way, about.
 async fn messages(inner: &Inner, url: &str) -> Result<u64, Fault> {
-    let asked = [
-        QueueAttributeName::ApproximateNumberOfMessages,
-        QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-    ];
-    let request = || {
-        let request = inner.sqs.get_queue_attributes().queue_url(url);
-        request.set_attribute_names(Some(asked.to_vec())).send()
-    };
-    let told = inner.caller.again(request).await?.attributes.unwrap_or_default();
-    let count = |name| {
-        told.get(name)
-            .and_then(|count: &String| count.parse::<u64>().ok())
-    };
-    Ok(asked.iter().filter_map(count).sum())
+    let depth = admin::depth(inner, url).await?;
+    Ok(depth.ready + depth.unsettled.unwrap_or(0) + depth.delayed.unwrap_or(0))
 }
 
 #[cfg(test)]
