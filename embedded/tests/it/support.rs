@@ -46,9 +46,10 @@ pub(crate) fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if path.is_dir() {
             found.extend(files(&path));
         } else if path.file_name().unwrap() != "longhaul.lock" {
-            // Another process may have taken it away meanwhile.
-            if let Ok(bytes) = fs::read(&path) {
-                found.insert(path, bytes);
+            match fs::read(&path) {
+                // Another process has taken it away meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                bytes => drop(found.insert(path, bytes.unwrap())),
             }
         }
     }

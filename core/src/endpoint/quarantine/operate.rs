@@ -1,13 +1,14 @@
 //! What an operator sees of messages that wait in order, and how those are let pass.
 
 use super::{COLLECTION, Sequence, next};
+use crate::clock::within;
 use crate::endpoint::compose;
 use crate::endpoint::settings::CONFLICTS;
 use crate::endpoint::shared::Shared;
 use crate::endpoint::{EndpointError, Session};
 use crate::ids::{MessageId, derived_message_id};
 use crate::store::{
-    InboxState, LoadRequest, PendingChange, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork,
+    InboxState, LoadRequest, PendingChange, Record, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork,
 };
 
 /// Messages that wait in order behind one that failed.
@@ -30,7 +31,7 @@ impl Session {
     /// The store failed, or there is none.
     pub async fn waiting(&self, after: Option<&str>, limit: usize) -> Result<Vec<Waiting>, EndpointError> {
         let store = self.store("list what waits in order")?;
-        let records = store.admin().records(COLLECTION, after, limit).await?;
+        let records = page(&self.shared, store, after, limit).await?;
         let waiting = records.into_iter().filter_map(|record| {
             let id = record.key.id.to_string();
             let sequence = Sequence::stored(record).ok()?;
@@ -96,7 +97,7 @@ pub(crate) async fn let_pass(
     }
     let mut after = None;
     loop {
-        let page = store.admin().records(COLLECTION, after.as_deref(), PAGE).await?;
+        let page = page(shared, store, after.as_deref(), PAGE).await?;
         let Some(last) = page.last().map(|record| record.key.id.to_string()) else {
             return Ok(passed);
         };
@@ -113,6 +114,20 @@ pub(crate) async fn let_pass(
         }
         after = Some(last);
     }
+}
+
+/// Records of what waits in order, within the limit of a call.
+async fn page(
+    shared: &Shared,
+    store: &dyn Store,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Record>, EndpointError> {
+    let records = store.admin().records(COLLECTION, after, limit);
+    let records = within(&*shared.clock, shared.settings.call_limit, records).await;
+    let late =
+        || EndpointError::store("list what waits in order: the store did not answer in time; try later");
+    Ok(records.ok_or_else(late)??)
 }
 
 async fn pass(

@@ -103,7 +103,8 @@ impl Sequence {
         self.entries.pop_front();
     }
 
-    /// The message does not come back from the error queue. Whether it was the first; `None` if it is not there, or waits here.
+    /// The message does not come back from the error queue. Whether it was the first; `None` if it is not there, or waits behind
+    /// another one.
     pub(super) fn let_go(&mut self, message: &MessageId) -> Option<bool> {
         let mut entries = self.entries.iter();
         let place = entries.position(|entry| entry.message == *message)?;
