@@ -1,8 +1,8 @@
-//! What an operator can do about an instance that is stuck: retry, skip with a reason, give up.
+//! What an operator can do about an instance: cancel or move a timeout, and where it is stuck retry, skip with a reason, give up.
 //!
-//! Pure functions from a record to what is to be committed; none needs the saga's code. What they change takes effect
-//! with a timeout that is due at once, which the endpoint of the saga then handles. A running endpoint is told by message
-//! instead: see [`control`](crate::control).
+//! Pure functions from a record to what is to be committed; none needs the saga's code. What becomes of a stuck instance takes
+//! effect with a timeout that is due at once, which the endpoint of the saga then handles. A running endpoint is told by
+//! message instead: see [`control`](crate::control).
 //!
 //! ```
 //! use longhaul_core::clock::Timestamp;
@@ -28,7 +28,7 @@ use longhaul_core::clock::Timestamp;
 use longhaul_core::ids::MessageId;
 use longhaul_core::outbound::Outbound;
 use longhaul_core::stateful::{Effects, Taken};
-use longhaul_core::store::{Record, RecordChange};
+use longhaul_core::store::{PendingChange, Record, RecordChange, UnitOfWork};
 
 use crate::correlation::{Identity, saga_of};
 use crate::history::{MOST_EVENTS, StoredEvent, StoredHistory};
@@ -45,7 +45,7 @@ use crate::turn::Turn;
 /// # Errors
 /// The instance is not stuck, or its record can't be read.
 pub fn retry(record: &Record, outbound: Outbound, now: Timestamp) -> Result<Effects, OperateError> {
-    let mut stuck = Stuck::read(record)?;
+    let mut stuck = Open::stuck(record)?;
     for step in &mut stuck.ledger.steps {
         match step.state {
             StepState::Failed => {
@@ -74,7 +74,7 @@ pub fn skip(
     outbound: Outbound,
     now: Timestamp,
 ) -> Result<Effects, OperateError> {
-    let mut stuck = Stuck::read(record)?;
+    let mut stuck = Open::stuck(record)?;
     let open = |found: &&mut StoredStep| {
         found.request == *step && matches!(found.state, StepState::Failed | StepState::Overdue)
     };
@@ -113,6 +113,52 @@ pub fn give_up(
     self::end(record, &end, outbound, now)
 }
 
+/// Takes away a timeout that the saga asked for: it never fires, and the instance no longer waits for it.
+///
+/// # Errors
+/// The instance waits for no timeout of that id; the timeout is the framework's own, without which a compensation would never
+/// go on; or the record can't be read.
+pub fn cancel_timeout(
+    record: &Record,
+    timeout: &MessageId,
+    now: Timestamp,
+) -> Result<UnitOfWork, OperateError> {
+    let mut open = Open::read(record)?;
+    let found = open.timeout(record, timeout)?;
+    if open.ledger.timeouts[found].purpose != Purpose::Own {
+        let text = format!(
+            "cancel the timeout {timeout}: the compensation of {:?} waits for it, and would never go on; move it instead",
+            record.key.id
+        );
+        return Err(OperateError::new(OperateErrorKind::Needed, text));
+    }
+    let what = format!("cancel timeout {}", open.ledger.timeouts.remove(found).name);
+    open.with(record, what, PendingChange::Cancel(timeout.clone()), now)
+}
+
+/// Gives a timeout of an instance another due time.
+///
+/// # Errors
+/// The instance waits for no timeout of that id, or the record can't be read.
+pub fn move_timeout(
+    record: &Record,
+    timeout: &MessageId,
+    due: Timestamp,
+    now: Timestamp,
+) -> Result<UnitOfWork, OperateError> {
+    let mut open = Open::read(record)?;
+    let found = open.timeout(record, timeout)?;
+    let moved = &mut open.ledger.timeouts[found];
+    moved.due = due;
+    let what = format!("move timeout {} to {due}", moved.name);
+    let change = PendingChange::Move {
+        id: timeout.clone(),
+        due,
+        attention: now,
+    };
+    open.with(record, what, change, now)
+}
+
 /// How an instance is ended that is stuck.
 pub(crate) struct End<'a> {
     /// Why.
@@ -132,7 +178,7 @@ pub(crate) fn end(
     outbound: Outbound,
     now: Timestamp,
 ) -> Result<Effects, OperateError> {
-    let mut stuck = Stuck::read(record)?;
+    let mut stuck = Open::stuck(record)?;
     let mut turn = Turn::new(now, outbound, &stuck.identity);
     stuck.ledger.cancel_timeouts(&mut turn, |_| true);
     let compensation = stuck.ledger.compensation.take();
@@ -156,8 +202,8 @@ pub(crate) fn end(
     effects(record, turn, &stored, Some(end.until))
 }
 
-/// An instance that is stuck.
-struct Stuck {
+/// An instance that is not finished.
+struct Open {
     identity: Identity,
     started: Timestamp,
     ledger: Ledger,
@@ -165,7 +211,7 @@ struct Stuck {
     history: StoredHistory,
 }
 
-impl Stuck {
+impl Open {
     fn read(record: &Record) -> Result<Self, OperateError> {
         let unreadable = |text: String| OperateError::new(OperateErrorKind::Unreadable, text);
         let stored = Stored::read(record).map_err(|error| unreadable(error.to_string()))?;
@@ -177,19 +223,9 @@ impl Stuck {
             );
             return Err(unreadable(text));
         };
-        let (Status::Stuck, Some(mut life)) = (stored.status, stored.live) else {
-            let finished = if stored.finished.is_some() {
-                " and finished"
-            } else {
-                ""
-            };
-            return Err(OperateError::new(
-                OperateErrorKind::NotStuck,
-                format!(
-                    "change the compensation of {saga} {id:?}: it is {}{finished}, not stuck",
-                    stored.status
-                ),
-            ));
+        let Some(mut life) = stored.live else {
+            let text = format!("change {saga} {id:?}: it is {} and finished", stored.status);
+            return Err(OperateError::new(OperateErrorKind::Finished, text));
         };
         Ok(Self {
             identity: Identity {
@@ -204,43 +240,102 @@ impl Stuck {
         })
     }
 
-    /// Goes on, once the endpoint of the saga has handled a timeout that is due now.
+    /// One whose compensation can't go on by itself.
+    fn stuck(record: &Record) -> Result<Self, OperateError> {
+        let not_stuck = |text: String| Err(OperateError::new(OperateErrorKind::NotStuck, text));
+        match Self::read(record) {
+            Ok(open) if open.ledger.status == Status::Stuck => Ok(open),
+            Ok(open) => not_stuck(format!(
+                "change the compensation of {} {:?}: it is {}, not stuck",
+                open.identity.saga, record.key.id, open.ledger.status
+            )),
+            Err(error) if error.kind == OperateErrorKind::Finished => {
+                not_stuck(format!("{}, not stuck", error.text))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where the timeout is in the ledger.
+    fn timeout(&self, record: &Record, id: &MessageId) -> Result<usize, OperateError> {
+        let mut timeouts = self.ledger.timeouts.iter();
+        timeouts.position(|timeout| timeout.id == *id).ok_or_else(|| {
+            let text = format!(
+                "find the timeout {id}: {} {:?} does not wait for it",
+                self.identity.saga, record.key.id
+            );
+            OperateError::new(OperateErrorKind::NoSuchTimeout, text)
+        })
+    }
+
+    /// Compensates on, once the endpoint of the saga has handled a timeout that is due now.
     fn resume(
-        self,
+        mut self,
         record: &Record,
         what: String,
         outbound: Outbound,
         now: Timestamp,
     ) -> Result<Effects, OperateError> {
-        let Self {
-            identity,
-            started,
-            mut ledger,
-            life,
-            mut history,
-        } = self;
-        let mut turn = Turn::new(now, outbound, &identity);
-        ledger.request_timeout(
+        let mut turn = Turn::new(now, outbound, &self.identity);
+        self.ledger.request_timeout(
             &mut turn,
             Purpose::Resume,
             "resume".to_owned(),
             Bytes::from_static(b"null"),
             now,
         );
-        let life = StoredLife {
-            steps: ledger.steps,
-            timeouts: ledger.timeouts,
-            compensation: ledger.compensation,
-            ..life
-        };
-        // The saga's own bound comes with its next message.
-        history.add(
-            StoredEvent::operated(what, now, Status::Compensating),
-            MOST_EVENTS,
-        );
-        let stored = Stored::alive(Status::Compensating, identity.incarnation, started, life, history);
+        self.ledger.status = Status::Compensating;
+        let stored = self.into_stored(what, now);
         effects(record, turn, &stored, None)
     }
+
+    /// Stays as it is, but for one timeout.
+    fn with(
+        self,
+        record: &Record,
+        what: String,
+        change: PendingChange,
+        now: Timestamp,
+    ) -> Result<UnitOfWork, OperateError> {
+        let stored = self.into_stored(what, now);
+        Ok(UnitOfWork {
+            records: vec![put(record, &stored, None)?],
+            pending: vec![change],
+            ..UnitOfWork::default()
+        })
+    }
+
+    fn into_stored(mut self, what: String, now: Timestamp) -> Stored {
+        let status = self.ledger.status;
+        let life = StoredLife {
+            steps: self.ledger.steps,
+            timeouts: self.ledger.timeouts,
+            compensation: self.ledger.compensation,
+            ..self.life
+        };
+        // The saga's own bound comes with its next message.
+        let event = StoredEvent::operated(what, now, status);
+        self.history.add(event, MOST_EVENTS);
+        Stored::alive(
+            status,
+            self.identity.incarnation,
+            self.started,
+            life,
+            self.history,
+        )
+    }
+}
+
+fn put(record: &Record, stored: &Stored, expires: Option<Timestamp>) -> Result<RecordChange, OperateError> {
+    let body = stored
+        .to_body()
+        .map_err(|error| OperateError::new(OperateErrorKind::Unreadable, error.to_string()))?;
+    Ok(RecordChange::Put {
+        key: record.key.clone(),
+        expected: Some(record.version),
+        body,
+        expires,
+    })
 }
 
 fn effects(
@@ -249,15 +344,7 @@ fn effects(
     stored: &Stored,
     expires: Option<Timestamp>,
 ) -> Result<Effects, OperateError> {
-    let body = stored
-        .to_body()
-        .map_err(|error| OperateError::new(OperateErrorKind::Unreadable, error.to_string()))?;
-    let put = RecordChange::Put {
-        key: record.key.clone(),
-        expected: Some(record.version),
-        body,
-        expires,
-    };
+    let put = put(record, stored, expires)?;
     let (outbound, pending) = turn.finish();
     Ok(Effects {
         outbound,
@@ -284,6 +371,12 @@ pub enum OperateErrorKind {
     NotStuck,
     /// There is no step with that id that has failed.
     NoSuchStep,
+    /// The instance is finished.
+    Finished,
+    /// The instance waits for no timeout of that id.
+    NoSuchTimeout,
+    /// The framework itself waits for the timeout.
+    Needed,
     /// The record can't be read.
     Unreadable,
 }

@@ -10,9 +10,10 @@ use longhaul_core::clock::{Clock, Timestamp};
 use longhaul_core::headers;
 use longhaul_core::ids::derived_message_id;
 use longhaul_core::store::{
-    LoadRequest, PendingChange, PendingKind, PendingRow, RecordKey, Store, UnitOfWork,
+    LoadRequest, PendingChange, PendingKind, PendingRow, Record, RecordKey, Store, StoreErrorKind, UnitOfWork,
 };
 use longhaul_core::transport::Destination;
+use longhaul_sagas::operate::{self, OperateError, OperateErrorKind};
 use longhaul_sagas::{Instance, Status};
 use serde::Serialize;
 
@@ -20,6 +21,8 @@ use crate::errors::{OpsError, OpsErrorKind};
 
 /// How many rows are in memory at a time.
 pub(crate) const PAGE: usize = 256;
+/// How often a timeout is changed anew when its endpoint came between.
+const TRIES: u32 = 10;
 
 /// The stored state of one endpoint.
 pub struct StoredState {
@@ -124,15 +127,8 @@ impl StoredState {
     /// # Errors
     /// There is none of that id, or its record can't be read.
     pub async fn saga(&self, saga: &str, id: &str) -> Result<Instance, OpsError> {
-        let request = LoadRequest {
-            inbox: derived_message_id(&["longhaul/operator"], 0),
-            records: vec![RecordKey::new(Instance::collection(saga), id)],
-            pending: None,
-            // A finished one is shown for as long as it is there.
-            now: Timestamp::UNIX_EPOCH,
-        };
-        let loaded = self.store.load(&request).await?;
-        let Some(record) = loaded.records.into_iter().next().flatten() else {
+        let key = RecordKey::new(Instance::collection(saga), id);
+        let Some(record) = self.record(key).await? else {
             let text = format!(
                 "find the instance {id:?} of the saga {saga}: there is none; see `longhaul sagas list`"
             );
@@ -159,13 +155,19 @@ impl StoredState {
         Ok(rows.iter().map(OutboxRow::of).collect())
     }
 
-    /// Takes a timeout away: it never fires. Its alarm at the broker is stale by that.
+    /// Takes a timeout away: it never fires. Its alarm at the broker is stale by that, and the instance of a saga that asked for it
+    /// no longer waits for it.
     ///
     /// # Errors
-    /// There is no such timeout, or the store can't be written.
+    /// There is no such timeout, a compensation would never go on without it, or the store can't be written.
     pub async fn cancel_timeout(&self, id: &str) -> Result<TimeoutRow, OpsError> {
-        let row = self.timeout(id).await?;
-        self.change(PendingChange::Cancel(row.id.clone())).await?;
+        let row = self
+            .change_timeout(
+                id,
+                |row| PendingChange::Cancel(row.id.clone()),
+                |record, row, now| operate::cancel_timeout(record, &row.id, now),
+            )
+            .await?;
         Ok(TimeoutRow::of(&row))
     }
 
@@ -174,17 +176,71 @@ impl StoredState {
     /// # Errors
     /// There is no such timeout, or the store can't be written.
     pub async fn move_timeout(&self, id: &str, due: Timestamp) -> Result<TimeoutRow, OpsError> {
-        let row = self.timeout(id).await?;
-        let change = PendingChange::Move {
-            id: row.id.clone(),
-            due,
-            attention: self.clock.now(),
-        };
-        self.change(change).await?;
+        let row = self
+            .change_timeout(
+                id,
+                |row| PendingChange::Move {
+                    id: row.id.clone(),
+                    due,
+                    attention: self.clock.now(),
+                },
+                |record, row, now| operate::move_timeout(record, &row.id, due, now),
+            )
+            .await?;
         Ok(TimeoutRow {
             due: Some(due),
             ..TimeoutRow::of(&row)
         })
+    }
+
+    /// Changes the row of a timeout, and with it the instance of a saga that asked for it; where the instance knows nothing of it,
+    /// or its record can't be read, the row alone.
+    async fn change_timeout(
+        &self,
+        id: &str,
+        of_row: impl Fn(&PendingRow) -> PendingChange,
+        of_saga: impl Fn(&Record, &PendingRow, Timestamp) -> Result<UnitOfWork, OperateError>,
+    ) -> Result<PendingRow, OpsError> {
+        let mut tries = 0;
+        loop {
+            let row = self.timeout(id).await?;
+            let mut work = UnitOfWork {
+                pending: vec![of_row(&row)],
+                ..UnitOfWork::default()
+            };
+            let owner = match row.owner.clone() {
+                Some(owner) => self.record(owner).await?,
+                None => None,
+            };
+            if let Some(record) = owner {
+                match of_saga(&record, &row, self.clock.now()) {
+                    Ok(both) => work = both,
+                    Err(error) if error.kind() == OperateErrorKind::Needed => {
+                        return Err(OpsError::new(OpsErrorKind::Invalid, error.to_string()));
+                    }
+                    Err(error) => tracing::debug!(timeout = id, %error, "only the timeout's row is changed"),
+                }
+            }
+            tries += 1;
+            match self.store.commit(work).await {
+                Ok(()) => return Ok(row),
+                // Its endpoint has changed it meanwhile.
+                Err(error) if error.kind() == StoreErrorKind::Conflict && tries < TRIES => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn record(&self, key: RecordKey) -> Result<Option<Record>, OpsError> {
+        let request = LoadRequest {
+            inbox: derived_message_id(&["longhaul/operator"], 0),
+            records: vec![key],
+            pending: None,
+            // A finished one is shown for as long as it is there.
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let loaded = self.store.load(&request).await?;
+        Ok(loaded.records.into_iter().next().flatten())
     }
 
     async fn timeout(&self, id: &str) -> Result<PendingRow, OpsError> {
@@ -215,14 +271,6 @@ impl StoredState {
         }
         rows.truncate(limit);
         Ok(rows)
-    }
-
-    async fn change(&self, change: PendingChange) -> Result<(), OpsError> {
-        let work = UnitOfWork {
-            pending: vec![change],
-            ..UnitOfWork::default()
-        };
-        Ok(self.store.commit(work).await?)
     }
 }
 

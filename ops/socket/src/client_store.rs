@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use longhaul_core::address::{Address, EndpointName};
 use longhaul_core::clock::Timestamp;
 use longhaul_core::store::{
-    Claimed, Durability, LoadRequest, Loaded, PendingChange, PendingRow, Persistence, Record, Sizes, Store,
-    StoreAdmin, StoreError, StoreErrorKind, UnitOfWork,
+    Claimed, Durability, LoadRequest, Loaded, PendingChange, PendingRow, Persistence, Record, RecordChange,
+    Sizes, Store, StoreAdmin, StoreError, StoreErrorKind, UnitOfWork,
 };
 
 use crate::client::{Remote, foreign};
@@ -55,11 +55,16 @@ impl RemoteStore {
         }
     }
 
-    async fn change(&self, change: PendingChange) -> Result<(), StoreError> {
+    async fn change(&self, change: PendingChange, owner: Option<WireRecord>) -> Result<(), StoreError> {
         let endpoint = self.endpoint.clone();
         let request = match change {
-            PendingChange::Cancel(id) => Request::Cancel { endpoint, id },
-            PendingChange::Move { id, due, .. } => Request::Move { endpoint, id, due },
+            PendingChange::Cancel(id) => Request::Cancel { endpoint, id, owner },
+            PendingChange::Move { id, due, .. } => Request::Move {
+                endpoint,
+                id,
+                due,
+                owner,
+            },
             _ => return Err(not_here("commit")),
         };
         match self.remote.ask(&request).await {
@@ -67,6 +72,24 @@ impl RemoteStore {
             Ok(_) => Err(foreign().into_store()),
             Err(fault) => Err(fault.into_store()),
         }
+    }
+}
+
+/// A record as it becomes, of the version that it must have.
+fn owner(change: RecordChange) -> Result<WireRecord, StoreError> {
+    match change {
+        RecordChange::Put {
+            key,
+            expected: Some(version),
+            body,
+            expires,
+        } => Ok(WireRecord::of(&Record {
+            key,
+            version,
+            body,
+            expires,
+        })),
+        _ => Err(not_here("commit")),
     }
 }
 
@@ -95,16 +118,14 @@ impl Store for RemoteStore {
         Ok(loaded)
     }
 
-    /// Only one change at a time, and only of a timeout.
+    /// Only one change at a time, and only of a timeout; with it, of the record that asked for it.
     async fn commit(&self, work: UnitOfWork) -> Result<(), StoreError> {
-        let UnitOfWork {
-            inbox,
-            records,
-            mut pending,
-        } = work;
-        match pending.pop() {
-            Some(change) if inbox.is_empty() && records.is_empty() && pending.is_empty() => {
-                self.change(change).await
+        let mut records = work.records.into_iter().map(owner);
+        let mut pending = work.pending.into_iter();
+        let change = (pending.next(), pending.next(), records.next(), records.next());
+        match change {
+            (Some(change), None, record, None) if work.inbox.is_empty() => {
+                self.change(change, record.transpose()?).await
             }
             _ => Err(not_here("commit")),
         }

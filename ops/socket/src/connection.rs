@@ -10,7 +10,8 @@ use longhaul_core::admin::{Pass, Place};
 use longhaul_core::clock::{Clock, SystemClock, Timestamp};
 use longhaul_core::ids::{MessageId, derived_message_id};
 use longhaul_core::store::{
-    LoadRequest, PendingChange, PendingKind, RecordKey, Store, StoreError, StoreErrorKind, UnitOfWork,
+    LoadRequest, PendingChange, PendingKind, RecordChange, RecordKey, Store, StoreError, StoreErrorKind,
+    UnitOfWork,
 };
 use longhaul_core::transport::{Accepted, Dispatch, Transport};
 use tokio::net::UnixStream;
@@ -175,22 +176,25 @@ impl Connection {
                 let store = self.store(&endpoint).await?;
                 rows(&*store, after.map(|place| place.into_row()), limit).await
             }
-            Request::Cancel { endpoint, id } => {
+            Request::Cancel { endpoint, id, owner } => {
                 let store = self.store(&endpoint).await?;
-                check_timeout(&*store, &id).await?;
-                commit(&*store, PendingChange::Cancel(id)).await?;
+                commit(&*store, PendingChange::Cancel(id.clone()), &id, owner).await?;
                 Ok(Answer::Done)
             }
-            Request::Move { endpoint, id, due } => {
+            Request::Move {
+                endpoint,
+                id,
+                due,
+                owner,
+            } => {
                 let store = self.store(&endpoint).await?;
-                check_timeout(&*store, &id).await?;
                 let attention = SystemClock.now();
                 let change = PendingChange::Move {
                     id: id.clone(),
                     due,
                     attention,
                 };
-                commit(&*store, change).await?;
+                commit(&*store, change, &id, owner).await?;
                 alarm(&*self.reached.transport, &*store, &id, due).await?;
                 Ok(Answer::Done)
             }
@@ -304,21 +308,38 @@ async fn rows(
     }
 }
 
-/// Only timeouts are changed by operators: a message's row is the outbox's own business.
-async fn check_timeout(store: &dyn Store, id: &MessageId) -> Result<(), Fault> {
-    let row = load(store, Vec::new(), Some(id.clone())).await?.pending;
-    if row.is_some_and(|row| row.kind == PendingKind::Timeout) {
-        return Ok(());
-    }
-    let text = format!("find the timeout {id}: there is none; see `longhaul timeouts list`");
-    Err(StoreError::new(StoreErrorKind::Refused, text).into())
-}
-
-async fn commit(store: &dyn Store, change: PendingChange) -> Result<(), Fault> {
-    let work = UnitOfWork {
+/// Only timeouts are changed by operators, and the records that they are of: a message's row is the outbox's own business.
+async fn commit(
+    store: &dyn Store,
+    change: PendingChange,
+    timeout: &MessageId,
+    owner: Option<WireRecord>,
+) -> Result<(), Fault> {
+    let refused = |text: String| Fault::from(StoreError::new(StoreErrorKind::Refused, text));
+    let row = load(store, Vec::new(), Some(timeout.clone())).await?.pending;
+    let Some(row) = row.filter(|row| row.kind == PendingKind::Timeout) else {
+        return Err(refused(format!(
+            "find the timeout {timeout}: there is none; see `longhaul timeouts list`"
+        )));
+    };
+    let mut work = UnitOfWork {
         pending: vec![change],
         ..UnitOfWork::default()
     };
+    if let Some(owner) = owner {
+        let record = owner.into_record()?;
+        if row.owner.as_ref() != Some(&record.key) {
+            return Err(refused(format!(
+                "change what asked for the timeout {timeout}: that is another record"
+            )));
+        }
+        work.records.push(RecordChange::Put {
+            key: record.key,
+            expected: Some(record.version),
+            body: record.body,
+            expires: record.expires,
+        });
+    }
     Ok(store.commit(work).await?)
 }
 

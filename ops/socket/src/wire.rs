@@ -67,13 +67,18 @@ pub(crate) enum Request {
         after: Option<WirePlace>,
         limit: usize,
     },
-    /// Take a timeout away.
-    Cancel { endpoint: Address, id: MessageId },
-    /// Give a timeout another time.
+    /// Take a timeout away; whoever asked for it becomes `owner`, of the version that it has now.
+    Cancel {
+        endpoint: Address,
+        id: MessageId,
+        owner: Option<WireRecord>,
+    },
+    /// Give a timeout another time; whoever asked for it becomes `owner`, of the version that it has now.
     Move {
         endpoint: Address,
         id: MessageId,
         due: Timestamp,
+        owner: Option<WireRecord>,
     },
 }
 

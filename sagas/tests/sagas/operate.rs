@@ -1,15 +1,19 @@
-//! What operators do about instances that are stuck.
+//! What operators do about instances: those that are stuck, and timeouts of any.
 
 use std::time::Duration;
 
-use longhaul_core::store::Record;
-use longhaul_sagas::operate::{self, OperateErrorKind};
+use longhaul_core::clock::Timestamp;
+use longhaul_core::ids::MessageId;
+use longhaul_core::outbound::Outbound;
+use longhaul_core::stateful::{Effects, Taken};
+use longhaul_core::store::{Record, UnitOfWork};
+use longhaul_sagas::operate::{self, OperateError, OperateErrorKind};
 use longhaul_sagas::{Outcome, Status, StepState};
 use longhaul_testing::scenario::Scenario;
 
 use crate::plan::{
-    ANSWER_WITHIN, Cancelled, Change, DoStep, Plan, StepDone, StepUndone, UNDO_WITHIN, UndoRefused, UndoStep,
-    begun,
+    ANSWER_WITHIN, Cancelled, Change, DoStep, Plan, Reminder, StepDone, StepUndone, UNDO_WITHIN, UndoRefused,
+    UndoStep, begun,
 };
 
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -197,4 +201,117 @@ fn when_a_step_has_not_failed_it_can_t_be_skipped() {
         skipped.expect_err("it has not failed").kind(),
         OperateErrorKind::NoSuchStep
     );
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The ids of the timeouts that the instance waits for: the saga's own, and those of its compensation.
+fn timeouts(scenario: &Scenario<Plan>, own: bool) -> Vec<MessageId> {
+    let waits = scenario.look().expect("an instance").timeouts.into_iter();
+    let waits = waits.filter(|timeout| timeout.own == own);
+    waits
+        .map(|timeout| MessageId::new(timeout.id.as_str()).expect("an id"))
+        .collect()
+}
+
+/// What is committed from outside.
+fn commit(
+    change: impl FnOnce(&Record, Timestamp) -> Result<UnitOfWork, OperateError>,
+) -> impl FnOnce(&Record, Outbound, Timestamp) -> Result<Effects, OperateError> {
+    |record, outbound, now| {
+        let work = change(record, now)?;
+        Ok(Effects {
+            outbound,
+            records: work.records,
+            pending: work.pending,
+            taken: Taken::Handled,
+            became: Vec::new(),
+        })
+    }
+}
+
+fn last_event(scenario: &Scenario<Plan>) -> (String, Option<String>) {
+    let instance = scenario.look().expect("an instance");
+    let last = instance.history.events.last().expect("an event");
+    (last.what.clone(), last.from.clone())
+}
+
+#[test]
+fn when_an_operator_cancels_a_timeout_the_instance_no_longer_waits_for_it_and_goes_on() {
+    let mut scenario = Scenario::<Plan>::new();
+    scenario.given(begun(1));
+    let daily = timeouts(&scenario, true).remove(0);
+    scenario
+        .operate(commit(|record, now| operate::cancel_timeout(record, &daily, now)))
+        .then_no_timeout_pending()
+        .then_status(Status::Active);
+    assert_eq!(timeouts(&scenario, true), []);
+    assert_eq!(
+        last_event(&scenario),
+        ("cancel timeout Daily".to_owned(), Some("operator".to_owned()))
+    );
+    scenario
+        .advance(2 * DAY)
+        .then_nothing_sent()
+        .when_reply::<DoStep>(StepDone)
+        .then_status(Status::Active);
+}
+
+#[test]
+fn when_an_operator_moves_a_timeout_the_instance_waits_until_then() {
+    let mut scenario = Scenario::<Plan>::new();
+    scenario.given(begun(1));
+    let daily = timeouts(&scenario, true).remove(0);
+    let due = scenario.now() + 3 * DAY;
+    scenario
+        .operate(commit(|record, now| {
+            operate::move_timeout(record, &daily, due, now)
+        }))
+        .then_timeout_pending(3 * DAY, |_| {});
+    assert_eq!(scenario.look().expect("an instance").timeouts[0].due, due);
+    assert_eq!(last_event(&scenario).0, format!("move timeout Daily to {due}"));
+    scenario
+        .advance(2 * DAY)
+        .then_nothing_sent()
+        .advance(DAY)
+        .then_sent::<Reminder>(|_| {});
+}
+
+#[test]
+fn when_a_compensation_waits_for_a_timeout_an_operator_may_move_it_and_not_cancel_it() {
+    let mut scenario = Scenario::<Plan>::new();
+    scenario.given(begun(1)).given(Change::Stop(7));
+    let answer = timeouts(&scenario, false).remove(0);
+    let refused = operate::cancel_timeout(&record(&scenario), &answer, scenario.now()).expect_err("needed");
+    assert_eq!(refused.kind(), OperateErrorKind::Needed);
+    assert!(refused.to_string().contains("move it instead"), "{refused}");
+    let now = scenario.now();
+    scenario
+        .operate(commit(|record, _| {
+            operate::move_timeout(record, &answer, now, now)
+        }))
+        .then_status(Status::Compensating)
+        .advance(Duration::ZERO)
+        .then_status(Status::Stuck);
+}
+
+#[test]
+fn when_an_instance_waits_for_no_such_timeout_or_is_finished_it_is_not_changed() {
+    let mut scenario = Scenario::<Plan>::new();
+    scenario.when(begun(1));
+    let kind = |record: &Record, id: &MessageId, now| {
+        let canceled = operate::cancel_timeout(record, id, now).expect_err("none");
+        let moved = operate::move_timeout(record, id, now, now).expect_err("none");
+        assert_eq!(canceled.kind(), moved.kind());
+        moved.kind()
+    };
+    let other = MessageId::new("another").expect("an id");
+    let now = scenario.now();
+    assert_eq!(
+        kind(&record(&scenario), &other, now),
+        OperateErrorKind::NoSuchTimeout
+    );
+    let daily = timeouts(&scenario, true).remove(0);
+    scenario.when_reply::<DoStep>(StepDone).given(Change::Finish(7));
+    assert_eq!(kind(&record(&scenario), &daily, now), OperateErrorKind::Finished);
 }

@@ -178,7 +178,7 @@ fn show(args: &OneArgs, instance: &Instance, json: bool) -> Result<ExitCode, Fai
                     "state": step.state, "attempts": step.attempts, "note": step.note })
         });
         let timeouts = instance.timeouts.iter();
-        let timeouts = timeouts.map(|one| json!({ "name": one.name, "due": one.due }));
+        let timeouts = timeouts.map(|one| json!({ "id": one.id.as_str(), "name": one.name, "due": one.due }));
         print_json(&json!({
             "saga": args.saga, "id": args.id, "life": instance.incarnation, "status": instance.status,
             "started": instance.started, "finished": instance.finished, "reason": instance.reason,

@@ -183,6 +183,8 @@ fn when_an_endpoint_runs_its_timeouts_are_moved_and_cancelled_and_fire_by_that()
         trips.until_trip("1", "completed").await;
         ask(&["timeouts", "cancel", &id("saga/trip/2")]).says(0, &["cancelled"]);
         ask(&["timeouts", "cancel", &id("saga/trip/2")]).says(1, &["there is none"]);
+        let waits = trips.of(&["sagas", "show", "trip", "2"])["timeouts"].clone();
+        assert_eq!(waits, serde_json::json!([]));
         assert_eq!(
             trips.of(&["timeouts", "list"])["timeouts"]
                 .as_array()

@@ -105,6 +105,24 @@ async fn life(stage: &Stage, orders: std::ops::Range<u64>) {
     database.close().unwrap();
 }
 
+/// The first of the timeouts was cancelled, the second one moved.
+fn instances_know(stage: &Stage, timeouts: &serde_json::Value) {
+    let endpoint = stage.source.to_string();
+    let of = ["--endpoint", &endpoint];
+    let order = |at: usize| {
+        let owner = timeouts[at]["owner"].as_str().unwrap();
+        owner.rsplit('/').next().unwrap().to_owned()
+    };
+    let show = |at| stage.json(&[&["sagas", "show", "order", &order(at)], &of[..]].concat());
+    assert_eq!(show(0)["timeouts"], serde_json::json!([]));
+    let moved = &show(1)["timeouts"][0];
+    assert_eq!(moved["id"], timeouts[1]["id"]);
+    assert_ne!(moved["due"], timeouts[1]["due"]);
+    stage
+        .longhaul(&[&["sagas", "history", "order", &order(0)], &of[..]].concat())
+        .says(0, &["cancel timeout PaymentOverdue", "operator"]);
+}
+
 #[test]
 fn when_an_endpoint_is_down_what_it_has_stored_is_shown_and_its_timeouts_can_be_changed() {
     run(async {
@@ -155,6 +173,7 @@ fn when_an_endpoint_is_down_what_it_has_stored_is_shown_and_its_timeouts_can_be_
         stage
             .longhaul(&[&["timeouts", "cancel", &id(0)], &of[..]].concat())
             .says(1, &["there is none"]);
+        instances_know(&stage, &timeouts["timeouts"]);
         assert_eq!(
             ask(&["timeouts", "list"])["timeouts"].as_array().unwrap().len(),
             2

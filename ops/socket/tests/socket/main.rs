@@ -16,7 +16,7 @@ use longhaul_core::clock::{Clock, SystemClock};
 use longhaul_core::envelope::Incoming;
 use longhaul_core::ids::MessageId;
 use longhaul_core::store::{
-    LoadRequest, PendingChange, PendingKind, Persistence, RecordChange, RecordKey, UnitOfWork,
+    LoadRequest, PendingChange, PendingKind, Persistence, RecordChange, RecordKey, StoreErrorKind, UnitOfWork,
 };
 use longhaul_core::transport::{Accepted, ReceiverOptions, Transport, TransportErrorKind};
 use longhaul_embedded::Database;
@@ -258,15 +258,35 @@ fn when_stores_are_changed_over_the_socket_only_timeouts_can_be_and_their_alarms
             .open(&address("sales"))
             .await
             .unwrap();
-        let change = async |change| {
+        let change_both = async |change, records| {
             let work = UnitOfWork {
                 pending: vec![change],
+                records,
                 ..UnitOfWork::default()
             };
             store.commit(work).await
         };
+        let change = async |change| change_both(change, Vec::new()).await;
         let id = |id: &str| MessageId::new(id).unwrap();
-        change(PendingChange::Cancel(id("t-2"))).await.unwrap();
+        // With a timeout the record that asked for it may change, as long as it is as it was, and no other one.
+        let put = |owner: &str, expected| RecordChange::Put {
+            key: RecordKey::new("saga/order", owner),
+            expected,
+            body: vec![0xee; 10].into(),
+            expires: None,
+        };
+        let cancel = || PendingChange::Cancel(id("t-2"));
+        for (record, kind) in [
+            (put("7", Some(9)), StoreErrorKind::Conflict),
+            (put("7", None), StoreErrorKind::Configuration),
+            (put("9", Some(1)), StoreErrorKind::Refused),
+        ] {
+            let refused = change_both(cancel(), vec![record]).await.unwrap_err();
+            assert_eq!(refused.kind(), kind, "{refused}");
+        }
+        change_both(cancel(), vec![put("7", Some(1))]).await.unwrap();
+        let record = own.admin().records("saga/order", None, 1).await.unwrap();
+        assert_eq!((record[0].version, &record[0].body[..]), (2, &[0xee; 10][..]));
         let due = SystemClock.now();
         for refused in [
             PendingChange::Cancel(id("m-1")),
