@@ -156,15 +156,27 @@ impl<'a> Bench<'a> {
         ids
     }
 
-    /// The ids of everything that comes until it is silent, each acknowledged; however often each comes.
-    pub(super) async fn drain(&self, receiver: &mut Box<dyn Receiver>) -> BTreeSet<String> {
+    /// The ids of everything that comes, each acknowledged, however often each comes: until those of `awaited` have come, which
+    /// must, and then until it is silent.
+    pub(super) async fn drain(
+        &self,
+        receiver: &mut Box<dyn Receiver>,
+        awaited: &BTreeSet<String>,
+    ) -> BTreeSet<String> {
         let mut ids = BTreeSet::new();
-        while let Some(delivery) = self.listen(receiver).await {
+        loop {
+            let delivery = if awaited.is_subset(&ids) {
+                let Some(delivery) = self.listen(receiver).await else {
+                    return ids;
+                };
+                delivery
+            } else {
+                self.next(receiver).await
+            };
             let (incoming, settlement) = delivery.into_parts();
             self.acknowledge(settlement).await;
             ids.insert(id(&incoming));
         }
-        ids
     }
 
     /// Nothing comes for a while.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::select;
 use longhaul_core::transport::{Accepted, Dispatch, TransportError, TransportErrorKind};
 
 use crate::transport_suite::TransportFixture;
-use crate::transport_suite::bench::{Bench, due, event, to_queue};
+use crate::transport_suite::bench::{Bench, due, event, id, to_queue};
 
 /// "A due time is never early" (G6).
 pub async fn when_a_message_is_delayed_it_comes_not_before_its_time(fixture: &dyn TransportFixture) {
@@ -103,26 +104,22 @@ pub async fn when_consumers_compete_each_delayed_message_goes_to_one(fixture: &d
     let ids: Vec<String> = (0..10).map(|number| format!("m-{number}")).collect();
     let batch: Vec<Dispatch> = ids.iter().map(|id| due(id, &queue, time)).collect();
     bench.dispatch(&batch).await;
-    let [first, second] = &mut receivers;
-    let (first, second) = futures_util::future::join(collect(&bench, first), collect(&bench, second)).await;
-    let mut came = [first, second].concat();
-    came.sort();
-    assert_eq!(came, ids);
-}
-
-async fn collect(
-    bench: &Bench<'_>,
-    receiver: &mut Box<dyn longhaul_core::transport::Receiver>,
-) -> Vec<String> {
-    let mut ids = Vec::new();
-    let limit = bench.fixture.short_delay() * 4 + bench.fixture.silence();
-    while let Some(came) = bench.at_most(limit, receiver.receive()).await {
-        let delivery = came.unwrap_or_else(|error| panic!("failed to {error}"));
+    let mut came = Vec::new();
+    while came.len() < ids.len() {
+        let [first, second] = &mut receivers;
+        let next = select(first.receive(), second.receive());
+        let next = bench.within("receive the next message", next).await;
+        let delivery = next.factor_first().0;
+        let delivery = delivery.unwrap_or_else(|error| panic!("failed to {error}"));
         let (incoming, settlement) = delivery.into_parts();
         bench.acknowledge(settlement).await;
-        ids.push(crate::transport_suite::bench::id(&incoming));
+        came.push(id(&incoming));
     }
-    ids
+    for receiver in &mut receivers {
+        bench.nothing_comes(receiver).await;
+    }
+    came.sort();
+    assert_eq!(came, ids);
 }
 
 /// "At most `max_delay` ahead" is taken: seconds short of it, for the clock goes on while the message is on its way.

@@ -53,7 +53,7 @@ pub trait TransportFixture: Send + Sync {
 
     /// How long a case waits for what must happen.
     fn patience(&self) -> Duration {
-        Duration::from_secs(20)
+        Duration::from_secs(60)
     }
 
     /// How long a case listens to be sure that nothing comes.

@@ -58,7 +58,8 @@ pub async fn when_receiving_is_given_up_nothing_is_lost(fixture: &dyn TransportF
         bench.send_ids(&queue, &[id]).await;
         give_up(&mut receiver);
     }
-    assert_eq!(bench.drain(&mut receiver).await, ids.into_iter().collect());
+    let ids = ids.into_iter().collect();
+    assert_eq!(bench.drain(&mut receiver, &ids).await, ids);
 }
 
 /// Begins to receive, looks twice, and drops the future. What comes at once is dropped too, unsettled.

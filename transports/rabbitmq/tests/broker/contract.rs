@@ -95,7 +95,7 @@ impl TransportFixture for Fixture {
     }
 
     fn short_delay(&self) -> Duration {
-        Duration::from_millis(250)
+        Duration::from_millis(500)
     }
 
     fn block_on(&self, case: LocalBoxFuture<'_, ()>) {
