@@ -1,11 +1,10 @@
 //! Delays over 900 s without a store, on virtual time: how often a message goes round, and that it is never early.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use longhaul_core::{
     address::Address,
-    clock::{Clock, Timestamp},
+    clock::Clock,
     envelope::Envelope,
     headers::Headers,
     ids::{MessageId, Randomness, SeededRandomness},
@@ -18,27 +17,12 @@ use tokio::time::Instant;
 
 use crate::{
     Sqs,
-    double::{Double, model::Model},
+    double::{Double, TokioClock, model::Model},
     laps::{LAP, Next, laps, next},
 };
 
 const SEND: &str = "SendMessageBatch";
 const ROUND: &str = "sales-delay.fifo";
-
-/// The time of the runtime, which is virtual in these tests.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TokioClock(pub(crate) Instant);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(1_763_719_200_000_000) + self.0.elapsed()
-    }
-
-    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
-        let left = due.since(self.now());
-        Box::pin(tokio::time::sleep(left))
-    }
-}
 
 fn address() -> Address {
     Address::new("sales").unwrap()
@@ -47,15 +31,14 @@ fn address() -> Address {
 struct World {
     model: Model,
     double: Double,
-    clock: TokioClock,
     sqs: Sqs,
 }
 
 impl World {
     async fn new() -> Self {
         let model = Model::default();
-        let (double, clock) = (model.double(), TokioClock(Instant::now()));
-        let sqs = double.builder().clock(Arc::new(clock)).long_delays();
+        let double = model.double();
+        let sqs = double.builder().long_delays();
         let sqs = sqs.connect().await.unwrap();
         let topology = Topology {
             queues: vec![address()],
@@ -63,19 +46,14 @@ impl World {
             ..Topology::default()
         };
         sqs.prepare(&topology, Declare::Declare).await.unwrap();
-        Self {
-            model,
-            double,
-            clock,
-            sqs,
-        }
+        Self { model, double, sqs }
     }
 
     fn due_in(&self, id: &str, delay: Duration) -> Dispatch {
         Dispatch {
             envelope: Envelope::new(MessageId::new(id).unwrap(), Headers::new(), "{}".into()),
             to: Destination::Queue(address()),
-            due: Some(self.clock.now() + delay),
+            due: Some(TokioClock.now() + delay),
         }
     }
 
@@ -157,7 +135,7 @@ async fn when_answers_are_lost_the_message_comes_all_the_same_and_never_early() 
     assert_eq!(world.send("m-1", delay).await, Err(TransportErrorKind::Unknown));
     // The sender does not know, and sends it again: within its five minutes, SQS takes it for the same.
     let again = Dispatch {
-        due: Some(world.clock.now() + (delay - began.elapsed())),
+        due: Some(TokioClock.now() + (delay - began.elapsed())),
         ..world.due_in("m-1", delay)
     };
     assert!(world.sqs.dispatch(&[again]).await.remove(0).is_ok());

@@ -15,10 +15,35 @@ use aws_smithy_runtime_api::client::{
     http::{HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
     result::ConnectorError,
 };
-use longhaul_core::ids::SeededRandomness;
+use futures_util::future::BoxFuture;
+use longhaul_core::{
+    clock::{Clock, Timestamp},
+    ids::SeededRandomness,
+};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{Sqs, SqsBuilder};
+
+/// The time of the runtime, which is virtual in these tests. It begins anew in each of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokioClock;
+
+thread_local! {
+    // A test has a thread of its own, and so has its runtime.
+    static BEGAN: Instant = Instant::now();
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_763_719_200_000_000) + BEGAN.with(Instant::elapsed)
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
+        let left = due.since(self.now());
+        Box::pin(tokio::time::sleep(left))
+    }
+}
 
 /// What a script says to a request.
 pub(crate) enum Reply {
@@ -77,6 +102,7 @@ impl Double {
     pub(crate) fn builder(&self) -> SqsBuilder {
         Sqs::builder()
             .region("eu-west-1")
+            .clock(Arc::new(TokioClock))
             .pollers(1)
             .randomness(Arc::new(SeededRandomness::new(1)))
             .http(SharedHttpClient::new(self.clone()))

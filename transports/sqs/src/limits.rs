@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use longhaul_core::{
     address::Address,
-    clock::{Clock, SystemClock},
+    clock::Clock,
     envelope::{Envelope, Native},
     headers::Headers,
     ids::MessageId,
@@ -14,7 +14,7 @@ use longhaul_core::{
 
 use crate::{
     batch::{ENTRIES, SNS_BYTES, SQS_BYTES},
-    double::{Double, all_done},
+    double::{Double, TokioClock, all_done},
     message::{self, Attribute, Came},
     send::BODY_BYTES,
     timing::Timing,
@@ -51,7 +51,7 @@ async fn refused(double: &Double, dispatch: Dispatch) -> TransportError {
 async fn when_a_delay_is_over_900_s_it_is_refused_and_one_of_900_s_is_sent() {
     let double = Double::new(|_, body| all_done(body));
     let due = |seconds| Dispatch {
-        due: Some(SystemClock.now() + Duration::from_secs(seconds)),
+        due: Some(TokioClock.now() + Duration::from_secs(seconds)),
         ..to_sales(envelope(Headers::new(), 2))
     };
     let error = refused(&double, due(902)).await;
@@ -197,7 +197,7 @@ async fn when_a_message_is_checked_before_it_is_committed_the_answer_is_that_of_
         ..to_sales(envelope)
     };
     let far = Dispatch {
-        due: Some(SystemClock.now() + Duration::from_secs(86_400)),
+        due: Some(TokioClock.now() + Duration::from_secs(86_400)),
         ..to_sales(envelope(Headers::new(), 2))
     };
     assert!(sqs.check(&far).is_ok(), "the rest may wait in a store");

@@ -1,10 +1,10 @@
 //! Queues that keep order, on virtual time and a model of SQS: what failures do to it, and what they don't.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use longhaul_core::{
     address::Address,
-    clock::{Clock, SystemClock},
+    clock::Clock,
     envelope::Envelope,
     headers::{self, Headers},
     ids::{MessageId, Randomness, SeededRandomness},
@@ -18,8 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     Sqs,
-    delays::TokioClock,
-    double::{Double, Reply, all_done, done, failed, model::Model},
+    double::{Double, Reply, TokioClock, all_done, done, failed, model::Model},
 };
 
 const SEND: &str = "SendMessageBatch";
@@ -257,14 +256,13 @@ async fn when_a_message_is_delayed_it_waits_in_the_inlet_and_comes_within_two_se
     for (seconds, rounds) in [(5, 1), (900, 1), (2000, 3)] {
         let model = Model::default();
         let double = model.double();
-        let clock = TokioClock(Instant::now());
         let builder = double.builder().ordered([&address()]).long_delays();
-        let sqs = builder.clock(Arc::new(clock)).connect().await.unwrap();
+        let sqs = builder.connect().await.unwrap();
         prepare(&sqs).await;
         let mut receiver = receiver(&sqs).await;
         let (began, delay) = (Instant::now(), Duration::from_secs(seconds));
         let sent = Dispatch {
-            due: Some(clock.now() + delay),
+            due: Some(TokioClock.now() + delay),
             ..keyed("a", "a-1")
         };
         send(&sqs, &[sent]).await;
@@ -295,7 +293,7 @@ async fn when_a_message_is_delayed_it_waits_in_the_inlet_and_comes_within_two_se
 async fn when_a_delay_is_over_900_s_and_laps_are_not_on_it_is_refused() {
     let sqs = prepared(&Model::default()).await;
     let far = Dispatch {
-        due: Some(SystemClock.now() + Duration::from_secs(1000)),
+        due: Some(TokioClock.now() + Duration::from_secs(1000)),
         ..keyed("a", "a-1")
     };
     let error = sqs.dispatch(&[far]).await.remove(0).unwrap_err();
@@ -376,7 +374,7 @@ async fn when_messages_go_round_from_before_order_was_kept_the_first_start_in_or
     let long = model.double().builder().long_delays().connect().await.unwrap();
     prepare(&long).await;
     let far = Dispatch {
-        due: Some(SystemClock.now() + Duration::from_secs(3600)),
+        due: Some(TokioClock.now() + Duration::from_secs(3600)),
         ..keyed("a", "a-1")
     };
     send(&long, &[far]).await;

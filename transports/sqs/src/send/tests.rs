@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use longhaul_core::{
     address::Address,
-    clock::{Clock, SystemClock},
+    clock::Clock,
     envelope::Envelope,
     headers::Headers,
     ids::MessageId,
@@ -12,7 +12,7 @@ use longhaul_core::{
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::double::{Double, Reply, all_done, done, failed, ids};
+use crate::double::{Double, Reply, TokioClock, all_done, done, failed, ids};
 
 fn message(body: usize) -> Dispatch {
     let body = Bytes::from(vec![b'x'; body]);
@@ -132,7 +132,7 @@ async fn when_there_are_many_or_large_messages_they_go_in_several_requests() {
 #[tokio::test(start_paused = true)]
 async fn when_a_delay_is_not_whole_seconds_it_is_rounded_up_and_one_that_is_over_is_none() {
     let double = Double::new(|_, body| all_done(body));
-    let now = SystemClock.now();
+    let now = TokioClock.now();
     let due = |due| Dispatch { due, ..message(1) };
     let batch = [
         due(None),

@@ -20,9 +20,9 @@ struct Fixture {
 #[async_trait]
 impl TransportFixture for Fixture {
     async fn transport(&self) -> Arc<dyn Transport> {
-        // What a lost answer has made invisible is to come again while the case listens.
+        // What a lost answer has made invisible is to come again while the case waits for it.
         let mut timing = timing();
-        timing.lease = Duration::from_secs(3);
+        timing.lease = Duration::from_secs(10);
         let builder = builder_at(&self.proxy.url).prefix("k-").pollers(1).timing(timing);
         Arc::new(builder.connect().await.unwrap())
     }
@@ -44,7 +44,7 @@ impl TransportFixture for Fixture {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(30)
+        Duration::from_secs(60)
     }
 
     fn block_on(&self, _: LocalBoxFuture<'_, ()>) {
