@@ -16,7 +16,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
 use crate::state::{Phase, State};
 
@@ -34,30 +33,28 @@ struct Answer<'a> {
     status: &'a str,
 }
 
-/// Answers until the task is ended.
-pub(crate) fn serve(listener: TcpListener, state: Arc<State>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return;
-            };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Too many open files, for one: it passes.
-                    tracing::warn!(%error, "could not take a connection for health");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let state = Arc::clone(&state);
-            tokio::spawn(async move {
-                connection(stream, state).await;
-                drop(permit);
-            });
-        }
-    })
+/// Answers until it is dropped.
+pub(crate) async fn serve(listener: TcpListener, state: Arc<State>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many open files, for one: it passes.
+                tracing::warn!(%error, "could not take a connection for health");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            connection(stream, state).await;
+            drop(permit);
+        });
+    }
 }
 
 async fn connection(stream: TcpStream, state: Arc<State>) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use longhaul_core::endpoint::{EndpointBuilder, EndpointError, Session};
 use longhaul_core::signals::stop_signal;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
@@ -149,15 +150,14 @@ impl Host {
             return Box::pin(rehearse::run(file, self.config.endpoint.apply(endpoint))).await;
         }
         let state = Arc::new(State::new(self.config.health.stuck_after));
-        let serving = match self.listener {
-            None => None,
-            Some(listener) => {
-                let listener = TcpListener::from_std(listener);
-                let listener =
-                    listener.map_err(|error| HostError::config(format!("listen for health: {error}")))?;
-                Some(health::serve(listener, Arc::clone(&state)))
-            }
-        };
+        // Dropped with this, it ends too.
+        let mut serving = JoinSet::new();
+        if let Some(listener) = self.listener {
+            let listener = TcpListener::from_std(listener);
+            let listener =
+                listener.map_err(|error| HostError::config(format!("listen for health: {error}")))?;
+            serving.spawn(health::serve(listener, Arc::clone(&state)));
+        }
         let endpoint = telemetry::steps(&self.config, self.config.endpoint.apply(endpoint));
         // A large future: on the heap, once.
         let run = Box::pin(start_and_run(
@@ -168,9 +168,8 @@ impl Host {
             stop,
         ));
         let result = beating(&state, run).await;
-        if let Some(serving) = serving {
-            serving.abort();
-        }
+        // Nobody is told of health by a host that has ended, and its port is free.
+        serving.shutdown().await;
         result
     }
 }

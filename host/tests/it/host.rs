@@ -54,8 +54,13 @@ impl Handler<Work> for Fails {
     }
 }
 
+/// Settings under which no pause of the machine is taken for an endpoint that is stuck.
 fn config(text: &str) -> Config {
-    let text = format!("[health]\nlisten = \"127.0.0.1:0\"\nstuck-after = \"2s\"\n{text}");
+    config_with("20s", text)
+}
+
+fn config_with(stuck_after: &str, text: &str) -> Config {
+    let text = format!("[health]\nlisten = \"127.0.0.1:0\"\nstuck-after = \"{stuck_after}\"\n{text}");
     Config::parse(&text, "test.toml").expect("it is right")
 }
 
@@ -146,6 +151,35 @@ async fn when_an_endpoint_runs_it_is_live_and_ready_and_a_stop_ends_it() {
 }
 
 #[tokio::test]
+async fn when_a_host_has_ended_its_port_is_free_at_once() {
+    let (_, endpoint) = endpoint(Takes);
+    let host = Host::new(config("")).expect("binds");
+    let address = host.health_address().expect("listens");
+    assert!(host.run_until(endpoint, std::future::ready(())).await.is_ok());
+    // Nothing else runs on this thread in between.
+    std::net::TcpListener::bind(address).expect("nobody has it any more");
+}
+
+#[tokio::test]
+async fn when_a_host_is_dropped_while_it_runs_nobody_listens_for_long() {
+    let (_, endpoint) = endpoint(Takes);
+    let host = Host::new(config("")).expect("binds");
+    let address = host.health_address().expect("listens");
+    let ready = until(address, "/health/ready", 200);
+    tokio::select! {
+        ended = host.run_until(endpoint, std::future::pending()) => panic!("it ended: {ended:?}"),
+        _ = ready => {}
+    }
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), refused).await;
+    in_time.expect("nobody listens any more");
+}
+
+#[tokio::test]
 async fn when_it_starts_paused_it_touches_nothing_until_it_is_resumed() {
     let (broker, endpoint) = endpoint(Takes);
     let host = Host::new(config("[endpoint]\nstart-paused = true\n")).expect("binds");
@@ -184,7 +218,8 @@ async fn when_it_is_stopped_while_paused_it_ends() {
 async fn when_a_handler_blocks_the_task_the_process_is_not_live_until_it_moves_again() {
     let (go_on, blocked) = mpsc::channel();
     let (broker, endpoint) = endpoint(Blocks(std::sync::Mutex::new(blocked)));
-    let (address, stop, run) = run(Host::new(config("")).expect("binds"), endpoint);
+    let host = Host::new(config_with("2s", "")).expect("binds");
+    let (address, stop, run) = run(host, endpoint);
     until(address, "/health/ready", 200).await;
     send_work(&broker).await;
     let why = until(address, "/health/live", 503).await;
