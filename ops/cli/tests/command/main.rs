@@ -13,11 +13,14 @@ mod demo;
 mod errors;
 mod extras;
 mod killing;
+mod levels;
+mod opened;
 mod outbox;
 mod refusals;
 #[cfg(unix)]
 mod running;
 mod stage;
 mod stored;
+mod sweep;
 #[cfg(unix)]
 mod trips;

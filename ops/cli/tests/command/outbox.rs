@@ -1,17 +1,20 @@
 //! What an endpoint that is down has not sent yet, sent by the command.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::prelude::*;
-use longhaul_core::address::Address;
+use longhaul_core::envelope::Envelope;
+use longhaul_core::headers::Headers;
 use longhaul_core::ids::{Randomness, SeededRandomness};
-use longhaul_core::transport::{Declare, Topology, Transport};
+use longhaul_core::store::{PendingChange, PendingKind, PendingRow, Persistence as _, UnitOfWork};
+use longhaul_core::transport::{Declare, Destination, Topology, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::stage::{Answer, On, Stage, header, id, run};
+use crate::stage::{Answer, On, Stage, header, id, run, until};
 
 const ORDERS: u64 = 30;
 
@@ -37,10 +40,6 @@ impl Handler<PlaceOrder> for Sales {
     }
 }
 
-fn nowhere(stage: &Stage) -> Address {
-    Address::new(format!("{}-nowhere", stage.source)).unwrap()
-}
-
 /// One life of the endpoint, with its store in the directory; it ends when all orders are handled.
 async fn life(stage: &Stage, orders: u64) {
     let database = Database::open(stage.data()).unwrap();
@@ -55,7 +54,7 @@ async fn life(stage: &Stage, orders: u64) {
         .error_queue(stage.errors.as_str())
         .handler::<PlaceOrder>(Sales)
         .route::<PlaceOrder>(stage.source.as_str())
-        .route::<ChargeCard>(nowhere(stage).as_str())
+        .route::<ChargeCard>(stage.nowhere().as_str())
         .build()
         .await
         .unwrap();
@@ -79,7 +78,7 @@ async fn life(stage: &Stage, orders: u64) {
 async fn make_queue(stage: &Stage) {
     let open = stage.open().await;
     let topology = Topology {
-        queues: vec![nowhere(stage)],
+        queues: vec![stage.nowhere()],
         ..Topology::default()
     };
     open.transport.prepare(&topology, Declare::Declare).await.unwrap();
@@ -125,7 +124,7 @@ fn when_an_endpoint_on_sqs_is_down_its_outbox_is_sent_once_its_queue_is_there() 
 
 async fn sent_once_its_queue_is_there(on: On) {
     let stage = Stage::new(on).await;
-    let queue = nowhere(&stage);
+    let queue = stage.nowhere();
     life(&stage, ORDERS).await;
     outbox(&stage, "flush", &["--dry-run"]).says(0, &["would send 30 of 30", &format!("30 to {queue}")]);
     outbox(&stage, "flush", &[]).says(1, &["sent 0 of 30", "or correct the route"]);
@@ -135,7 +134,7 @@ async fn sent_once_its_queue_is_there(on: On) {
     outbox(&stage, "flush", &[]).says(0, &["sent 30 of 30", &format!("30 to {queue}")]);
     outbox(&stage, "flush", &[]).says(0, &["sent 0 of 0"]);
     outbox(&stage, "list", &[]).says(0, &["everything is sent"]);
-    let sent = stage.messages(&queue).await;
+    let sent = stage.messages(&queue, 30).await;
     assert_eq!(sent.len(), 30);
     for message in &sent {
         let id = id(message);
@@ -149,40 +148,102 @@ async fn sent_once_its_queue_is_there(on: On) {
     stage.done();
 }
 
+/// Adds rows to the outbox, as an endpoint leaves them that is killed before it can send.
+async fn leave_unsent(stage: &Stage, orders: Range<u64>) {
+    const AT_ONCE: usize = 1_000;
+    let row = |order: u64| {
+        let id = MessageId::new(format!("m-{order}")).unwrap();
+        let headers = Headers::from_iter([
+            ("longhaul.type", "billing.charge_card.v1"),
+            ("longhaul.content-type", "application/json"),
+            ("longhaul.intent", "send"),
+        ]);
+        let body = format!("{{\"order\":{order}}}");
+        PendingRow {
+            envelope: Envelope::new(id.clone(), headers, body.into()),
+            id,
+            kind: PendingKind::Message,
+            owner: None,
+            name: String::new(),
+            to: Destination::Queue(stage.nowhere()),
+            due: None,
+            attention: Timestamp::UNIX_EPOCH,
+            token: 0,
+            alarm_sent: false,
+            parked: None,
+        }
+    };
+    let database = Database::open(stage.data()).unwrap();
+    let store = Sled::on(database.clone()).open(&stage.source).await.unwrap();
+    let mut rows = orders.map(row).peekable();
+    while rows.peek().is_some() {
+        let some = rows.by_ref().take(AT_ONCE);
+        let work = UnitOfWork {
+            pending: some.map(|row| PendingChange::Add(Box::new(row))).collect(),
+            ..UnitOfWork::default()
+        };
+        store.commit(work).await.unwrap();
+    }
+    drop(store);
+    database.close().unwrap();
+}
+
+/// How many messages the outbox still has.
+fn left(stage: &Stage) -> u64 {
+    let left = outbox(stage, "flush", &["--dry-run", "--json"]);
+    let left: serde_json::Value = serde_json::from_str(&left.out).unwrap();
+    left["seen"].as_u64().unwrap()
+}
+
+/// Starts to flush, and kills that as soon as the broker has something of it and a while has passed.
+async fn flush_and_kill(stage: &Stage, after: Duration) {
+    let open = stage.open().await;
+    let depth = async || open.admin.depth(&stage.nowhere()).await.unwrap().ready;
+    let before = depth().await;
+    let data = stage.data().display().to_string();
+    let command = stage.command(&arguments(stage, "flush", &data, &[]));
+    let mut flush = tokio::process::Command::from(command);
+    let mut child = flush.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("it sends, or ends", async || {
+        depth().await > before || child.try_wait().unwrap().is_some()
+    })
+    .await;
+    // It may have come to its end by then.
+    drop(tokio::time::timeout(after, child.wait()).await);
+    child.kill().await.unwrap();
+    open.close().await;
+}
+
 #[test]
 fn when_a_flush_is_killed_at_random_moments_each_message_is_sent() {
-    const MANY: u64 = 500;
-    const MOST_KILLS: u64 = 200;
+    const MANY: u64 = 5_000;
+    const MIDWAY: u32 = 3;
+    const MOST_KILLS: u32 = 20;
     run(async {
         let stage = Stage::new(On::RabbitMq).await;
-        life(&stage, MANY).await;
         make_queue(&stage).await;
-        let data = stage.data().display().to_string();
         let moments = SeededRandomness::new(5);
-        // Later each time, until it is killed in the middle: how long it takes to begin depends on the machine.
-        let mut midway = false;
-        for kills in 0..MOST_KILLS {
-            let mut flush =
-                tokio::process::Command::from(stage.command(&arguments(&stage, "flush", &data, &[])));
-            let mut child = flush.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            let moment = Duration::from_millis(10 + kills * 4 + moments.next_u64() % 8);
-            // It may have come to its end by then.
-            drop(tokio::time::timeout(moment, child.wait()).await);
-            child.kill().await.unwrap();
-            let left = outbox(&stage, "flush", &["--dry-run", "--json"]);
-            let left: serde_json::Value = serde_json::from_str(&left.out).unwrap();
-            let seen = left["seen"].as_u64().unwrap();
-            midway = 0 < seen && seen < MANY;
-            if midway || seen == 0 {
-                break;
+        let (mut filled, mut before) = (0, 0);
+        let (mut midway, mut kills) = (0, 0);
+        while midway < MIDWAY {
+            assert!(kills < MOST_KILLS, "it was killed midway {midway} times only");
+            if before == 0 {
+                // It had come to its end: there is more to do for the next one.
+                leave_unsent(&stage, filled..filled + MANY).await;
+                filled += MANY;
+                before = MANY;
             }
+            flush_and_kill(&stage, Duration::from_millis(moments.next_u64() % 150)).await;
+            kills += 1;
+            let after = left(&stage);
+            midway += u32::from(0 < after && after < before);
+            before = after;
         }
-        assert!(midway, "it was not killed in the middle");
         outbox(&stage, "flush", &[]).says(0, &[]);
         outbox(&stage, "list", &[]).says(0, &["everything is sent"]);
         // What was sent twice has the same id.
-        let sent: BTreeSet<_> = stage.messages(&nowhere(&stage)).await.iter().map(id).collect();
-        assert_eq!(sent.len() as u64, MANY);
+        let wanted: BTreeSet<_> = (0..filled).map(|order| format!("m-{order}")).collect();
+        assert_eq!(stage.ids_until(&stage.nowhere(), wanted.len()).await, wanted);
         stage.done();
     });
 }

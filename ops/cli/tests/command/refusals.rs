@@ -44,17 +44,17 @@ fn when_the_password_is_among_the_arguments_it_is_refused_and_not_repeated() {
 
 #[test]
 fn when_no_broker_answers_it_says_so_without_the_password() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // Bound by a socket that does not listen, so that nobody else does.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = silent.local_addr().unwrap().port();
     let mut command = bare(&["errors", "list"]);
     command.env(
         "LONGHAUL_AMQP_URL",
         format!("amqp://ops:{SECRET}@127.0.0.1:{port}"),
     );
     let answer = answer(command);
+    drop(silent);
     answer.says(1, &["127.0.0.1", "check the broker and the network"]);
     silent_about_secrets(&answer);
 }

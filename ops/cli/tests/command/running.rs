@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::stage::{answer, bare, run};
-use crate::trips::{Trips, program, until};
+use crate::stage::{answer, bare, run, until};
+use crate::trips::{Trips, program};
 
 #[test]
 fn when_a_saga_of_a_running_endpoint_is_stuck_an_operator_looks_at_it_and_has_its_step_tried_again() {

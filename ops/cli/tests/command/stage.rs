@@ -1,28 +1,33 @@
 //! A system with failed messages, and the command beside it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_core::address::Address;
-use longhaul_core::admin::QueueAdmin;
 use longhaul_core::clock::{Clock, SystemClock};
 use longhaul_core::envelope::{Envelope, Incoming};
 use longhaul_core::headers::Headers;
 use longhaul_core::ids::MessageId;
-use longhaul_core::transport::{Declare, Destination, Dispatch, ReceiverOptions, Topology, Transport};
+use longhaul_core::transport::{Declare, Destination, Dispatch, Topology, Transport};
 use longhaul_embedded::Database;
 use longhaul_local::LocalBroker;
 use longhaul_rabbitmq::RabbitMq;
 use tempfile::TempDir;
 
+use crate::opened::Open;
+use crate::sweep;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// How long anything may take before a test fails.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
+/// How long until something is looked at again.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Which broker a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,20 +38,14 @@ pub(crate) enum On {
     Sqs,
 }
 
-/// A system of one test.
+/// A system of one test. Its folder and what it has on the broker are gone when it is dropped.
 pub(crate) struct Stage {
     pub(crate) on: On,
     pub(crate) folder: TempDir,
     pub(crate) errors: Address,
     pub(crate) source: Address,
-}
-
-/// A broker while it is open.
-pub(crate) struct Open {
-    pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) admin: Arc<dyn QueueAdmin>,
-    rabbit: Option<Arc<RabbitMq>>,
-    database: Option<Database>,
+    /// Prefixes of delay levels that it has declared.
+    levels: Mutex<Vec<String>>,
 }
 
 /// What the command answered.
@@ -83,6 +82,17 @@ pub(crate) fn run<T>(steps: impl Future<Output = T>) -> T {
     runtime.block_on(steps)
 }
 
+/// Waits until it holds.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    let in_time = tokio::time::timeout(SOON, wait).await;
+    assert!(in_time.is_ok(), "{what}: that did not happen");
+}
+
 impl Stage {
     /// A system whose two queues are there and empty.
     pub(crate) async fn new(on: On) -> Self {
@@ -95,6 +105,7 @@ impl Stage {
             folder: tempfile::tempdir().unwrap(),
             errors: name("errors"),
             source: name("billing"),
+            levels: Mutex::default(),
         };
         let open = stage.open().await;
         let topology = Topology {
@@ -179,38 +190,7 @@ impl Stage {
 
     /// Opens the broker; on the embedded one the command can't meanwhile.
     pub(crate) async fn open(&self) -> Open {
-        match self.on {
-            On::RabbitMq => {
-                let rabbit = Arc::new(rabbit().await);
-                Open {
-                    transport: Arc::clone(&rabbit) as Arc<dyn Transport>,
-                    admin: Arc::clone(&rabbit) as Arc<dyn QueueAdmin>,
-                    rabbit: Some(rabbit),
-                    database: None,
-                }
-            }
-            #[cfg(feature = "sqs")]
-            On::Sqs => {
-                let builder = longhaul_sqs::Sqs::builder().endpoint_url(emulator());
-                let sqs = Arc::new(builder.account("000000000000").connect().await.unwrap());
-                Open {
-                    transport: Arc::clone(&sqs) as Arc<dyn Transport>,
-                    admin: sqs,
-                    rabbit: None,
-                    database: None,
-                }
-            }
-            On::Embedded => {
-                let database = Database::open(self.data()).unwrap();
-                let broker = LocalBroker::durable(database.clone(), Arc::new(SystemClock)).unwrap();
-                Open {
-                    transport: Arc::new(broker.clone()),
-                    admin: Arc::new(broker),
-                    rabbit: None,
-                    database: Some(database),
-                }
-            }
-        }
+        Open::new(self.on, &self.data()).await
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -221,28 +201,58 @@ impl Stage {
         self.folder.path().join(name)
     }
 
-    /// How many messages are in the error queue and in the source queue.
-    pub(crate) async fn depths(&self) -> (u64, u64) {
-        let open = self.open().await;
-        let depth = async |queue| open.admin.depth(queue).await.unwrap().ready;
-        let depths = (depth(&self.errors).await, depth(&self.source).await);
-        open.close().await;
-        depths
+    /// Where a queue of this system would be that nothing has made yet.
+    pub(crate) fn nowhere(&self) -> Address {
+        Address::new(format!("{}-nowhere", self.source)).unwrap()
     }
 
-    /// All messages of a queue, in order; they stay there.
-    pub(crate) async fn messages(&self, queue: &Address) -> Vec<Incoming> {
+    /// The names of the delay levels with this prefix are this system's.
+    pub(crate) fn owns_levels(&self, prefix: &str) {
+        self.levels.lock().unwrap().push(prefix.to_owned());
+    }
+
+    /// So many messages are in the error queue and in the source queue, or soon will be: right after a change, or while it is slow, a
+    /// broker may count fewer.
+    pub(crate) async fn has(&self, errors: u64, source: u64) {
+        let open = self.open().await;
+        let depth = async |queue| open.admin.depth(queue).await.unwrap().ready;
+        let mut seen = (0, 0);
+        let look = async {
+            loop {
+                seen = (depth(&self.errors).await, depth(&self.source).await);
+                if seen == (errors, source) {
+                    return;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let in_time = tokio::time::timeout(SOON, look).await;
+        assert!(in_time.is_ok(), "{seen:?} and not {:?}", (errors, source));
+        open.close().await;
+    }
+
+    /// All messages of a queue, in order, which are that many; they stay there.
+    pub(crate) async fn messages(&self, queue: &Address, count: usize) -> Vec<Incoming> {
         let open = self.open().await;
         let steps = async {
             if *queue == self.errors {
-                shown(&*open.admin, queue).await
+                open.shown(queue, count).await
             } else {
-                taken(&open, queue).await
+                open.taken(queue, count).await
             }
         };
-        let all = tokio::time::timeout(SOON, steps).await.expect("in time");
+        let all = tokio::time::timeout(SOON, steps).await.expect("they all come");
         open.close().await;
         all
+    }
+
+    /// The ids of the messages of an input queue, each of which is taken out, until there are so many different ones.
+    pub(crate) async fn ids_until(&self, queue: &Address, count: usize) -> BTreeSet<String> {
+        let open = self.open().await;
+        let steps = open.ids_until(queue, count);
+        let ids = tokio::time::timeout(SOON, steps).await.expect("they all come");
+        open.close().await;
+        ids
     }
 
     /// The command on this system.
@@ -271,41 +281,26 @@ impl Stage {
 
     /// Kept until here, with its folder.
     pub(crate) fn done(self) {
-        drop(self.folder);
+        drop(self);
     }
 }
 
-async fn shown(admin: &dyn QueueAdmin, queue: &Address) -> Vec<Incoming> {
-    let mut pass = admin.look_through(queue).await.unwrap();
-    let mut all = Vec::new();
-    loop {
-        let page = pass.next(100).await.unwrap();
-        if page.is_empty() {
-            pass.close().await.unwrap();
-            return all;
+impl Drop for Stage {
+    fn drop(&mut self) {
+        match self.on {
+            On::Embedded => {}
+            On::RabbitMq => {
+                let queues = [&self.errors, &self.source, &self.nowhere()].map(Address::to_string);
+                let levels = self.levels.get_mut().unwrap_or_else(PoisonError::into_inner);
+                sweep::rabbitmq(queues.into(), levels);
+            }
+            #[cfg(feature = "sqs")]
+            On::Sqs => {
+                let name = self.source.as_str().trim_end_matches("billing");
+                sweep::sqs(name.replace('.', "__"));
+            }
         }
-        all.extend(page.into_iter().map(|found| found.incoming));
     }
-}
-
-/// An input queue is declared otherwise than an error queue: it is consumed, and given back.
-async fn taken(open: &Open, queue: &Address) -> Vec<Incoming> {
-    let depth = open.admin.depth(queue).await.unwrap().ready;
-    let options = ReceiverOptions {
-        // All are held at once.
-        prefetch: u16::try_from(depth).unwrap().max(1),
-        exclusive: false,
-    };
-    let mut receiver = open.transport.receiver(queue, options).await.unwrap();
-    let (mut all, mut held) = (Vec::new(), Vec::new());
-    for _ in 0..depth {
-        let (incoming, settlement) = receiver.receive().await.unwrap().into_parts();
-        all.push(incoming);
-        held.push(settlement);
-    }
-    drop(held);
-    receiver.close().await.unwrap();
-    all
 }
 
 /// The command with nothing set up.
@@ -331,24 +326,6 @@ pub(crate) fn answer(mut command: Command) -> Answer {
         code: status.code().unwrap_or(-1),
         out: String::from_utf8(stdout).expect("text"),
         err: String::from_utf8(stderr).expect("text"),
-    }
-}
-
-impl Open {
-    pub(crate) async fn close(self) {
-        let Self {
-            transport,
-            admin,
-            rabbit,
-            database,
-        } = self;
-        drop((transport, admin));
-        if let Some(rabbit) = rabbit {
-            rabbit.close().await;
-        }
-        if let Some(database) = database {
-            database.close().unwrap();
-        }
     }
 }
 

@@ -257,13 +257,13 @@ fn when_an_endpoint_is_on_a_broker_elsewhere_what_it_is_told_lies_in_its_queue()
             }
             ask(&skip).says(2, &["--yes"]);
             ask(&[&skip[..], &["--dry-run"]].concat()).says(0, &["can't be looked at from here"]);
-            assert_eq!(stage.depths().await, (0, 0));
+            stage.has(0, 0).await;
             ask(&[&skip[..], &["--yes", "--life", "m-0"]].concat()).says(0, &["told", &endpoint]);
             ask(&["sagas", "fail", "order", "7", "--reason", "fraud", "--yes"]).says(0, &["told"]);
             stage
                 .longhaul(&["errors", "let-pass", "m-1", "m-2", "--endpoint", &endpoint])
                 .says(0, &["2 messages"]);
-            let told = stage.messages(&stage.source).await;
+            let told = stage.messages(&stage.source, 4).await;
             let bodies: Vec<serde_json::Value> = told
                 .iter()
                 .map(|message| serde_json::from_slice(&message.body).unwrap())

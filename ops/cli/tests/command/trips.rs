@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use longhaul_core::address::Address;
 use longhaul_core::admin::QueueAdmin;
@@ -15,9 +14,7 @@ use longhaul_socket::Remote;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::stage::{Answer, answer, bare};
-
-const SOON: Duration = Duration::from_secs(60);
+use crate::stage::{Answer, answer, bare, until};
 
 /// The example `trips` as a process, and the command beside it.
 pub(crate) struct Trips {
@@ -167,16 +164,4 @@ impl Trips {
         self.send("m-drop", "trips.drop.v1", trip).await;
         self.until_trip(&trip.to_string(), "stuck").await;
     }
-}
-
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    assert!(
-        tokio::time::timeout(SOON, wait).await.is_ok(),
-        "{what}: that did not happen"
-    );
 }
