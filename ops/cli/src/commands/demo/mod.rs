@@ -1,5 +1,6 @@
 //! `longhaul demo`: an endpoint in this process, failed messages, and the very commands that look at them and replay them.
 
+mod running;
 mod shop;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use clap::Args;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use self::running::Running;
 use self::shop::{Bank, ORDERS, SHOP};
 use crate::args::Connection;
 use crate::failure::Failure;
@@ -140,12 +142,12 @@ async fn command(arguments: Vec<String>, directory: PathBuf) -> Result<(), Failu
         }
     }
     command.args(&arguments).arg("--data").arg(&directory);
-    command.stdin(Stdio::null()).kill_on_drop(true);
+    command.stdin(Stdio::null());
     // Ctrl-C is for this process, which ends that one.
     #[cfg(unix)]
     command.process_group(0);
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    match tokio::time::timeout(LIMIT, child.wait()).await {
+    let mut running = Running::start(&mut command).map_err(|error| failed(error.to_string()))?;
+    match tokio::time::timeout(LIMIT, running.end()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(failed(format!("it ended with {status}"))),
         Ok(Err(error)) => Err(failed(error.to_string())),
