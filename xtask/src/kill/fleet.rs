@@ -34,6 +34,7 @@ pub(crate) struct Member {
     part: Part,
     child: Option<Child>,
     start_at: Timestamp,
+    started: Timestamp,
     pub(crate) kills: u32,
 }
 
@@ -49,6 +50,15 @@ pub(crate) struct Fleet {
 pub(crate) struct Ended {
     pub(crate) name: String,
     pub(crate) how: ExitStatus,
+    started: Timestamp,
+    was_ready: bool,
+}
+
+impl Ended {
+    /// Whether it could not start: it was begun before this, and was never ready.
+    pub(crate) fn failed_to_start_before(&self, time: Timestamp) -> bool {
+        !self.was_ready && self.started < time
+    }
 }
 
 impl Fleet {
@@ -70,6 +80,7 @@ impl Fleet {
             part: *part,
             child: None,
             start_at: Timestamp::UNIX_EPOCH,
+            started: Timestamp::UNIX_EPOCH,
             kills: 0,
         });
         let members = members.collect();
@@ -88,6 +99,8 @@ impl Fleet {
                 ended.push(Ended {
                     name: member.name.clone(),
                     how,
+                    started: member.started,
+                    was_ready: self.setup.folder.ready(&member.name).exists(),
                 });
             }
             if member.child.is_none() && member.start_at <= SystemClock.now() {
@@ -179,11 +192,31 @@ impl Member {
             .stderr(log)
             .kill_on_drop(true);
         setup.at.tell(&mut command);
+        self.started = SystemClock.now();
         self.child = Some(
             command
                 .spawn()
                 .with_context(|| format!("{} can't be started", self.name))?,
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_process_was_begun_without_a_broker_or_ran_already_its_end_is_told_apart() {
+        let at = |seconds| Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
+        let ended = |started, was_ready| Ended {
+            name: String::from("sales"),
+            how: ExitStatus::default(),
+            started: at(started),
+            was_ready,
+        };
+        assert!(ended(5, false).failed_to_start_before(at(10)));
+        assert!(!ended(5, true).failed_to_start_before(at(10)));
+        assert!(!ended(10, false).failed_to_start_before(at(10)));
     }
 }

@@ -172,6 +172,7 @@ async fn check(options: &KillOptions) -> anyhow::Result<bool> {
         restarts: moments::restarts(options.restarts, options.orders).into(),
         story: Story::default(),
         since: None,
+        back: None,
     };
     let ran = run.go().await;
     if ran.is_err() {

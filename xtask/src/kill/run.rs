@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use longhaul::clock::{Clock, SystemClock, Timestamp};
 use longhaul::ids::{Randomness, SeededRandomness};
+use longhaul::rabbitmq::Timing;
 use serde::Serialize;
 
 use crate::kill::broker::{self, PrivateBroker};
@@ -94,6 +95,8 @@ pub(crate) struct Run {
     pub(crate) story: Story,
     /// When the last kill was, or the point of the run for the next one was reached.
     pub(crate) since: Option<Timestamp>,
+    /// When the broker answered after it was killed last.
+    pub(crate) back: Option<Timestamp>,
 }
 
 impl Run {
@@ -103,11 +106,7 @@ impl Run {
         let began = SystemClock.now();
         let mut shown = Timestamp::UNIX_EPOCH;
         loop {
-            let ended = self.fleet.tend()?;
-            let ended = ended
-                .into_iter()
-                .map(|ended| format!("{} ended with {}", ended.name, ended.how));
-            self.story.ended.extend(ended);
+            self.tend()?;
             let outcomes = self.progress.look()?;
             if shown + Duration::from_secs(1) <= SystemClock.now() {
                 shown = SystemClock.now();
@@ -136,6 +135,22 @@ impl Run {
         }
         eprintln!();
         self.story.unruly = self.fleet.stop().await?;
+        Ok(())
+    }
+
+    /// Starts again what has ended. One that was begun while the broker was away may find that out late: its broker answers, and is
+    /// not all there yet.
+    fn tend(&mut self) -> anyhow::Result<()> {
+        let limits = Timing::default();
+        let back = self.back.map(|back| back + limits.connect + limits.answer);
+        for ended in self.fleet.tend()? {
+            if back.is_some_and(|back| ended.failed_to_start_before(back)) {
+                self.story.failed_starts += 1;
+            } else {
+                let told = format!("{} ended with {}", ended.name, ended.how);
+                self.story.ended.push(told);
+            }
+        }
         Ok(())
     }
 
@@ -230,6 +245,7 @@ impl Run {
             }
         }
         let answered = SystemClock.now();
+        self.back = Some(answered);
         let before = self.progress.handled();
         let mut first = None;
         while first.is_none() || !is_booted {

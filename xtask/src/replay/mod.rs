@@ -28,6 +28,10 @@ use report::Report;
 
 /// How long the endpoint may take to work through everything.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long until something is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is replayed once more after the last kill, at most.
+const MOST_REPLAYS: u32 = 100;
 /// What a page for people may take.
 const FIRST_PAGE: Duration = Duration::from_secs(2);
 /// What the command may take of memory, in MiB.
@@ -151,6 +155,7 @@ impl Stage {
         self.gateway.accept();
         let (kills, midway) = self.replay_and_kill(options, seed, &replay.took).await?;
         let last = self.replay().await?;
+        self.replay_what_comes_back(messages).await?;
         self.wait_for_the_end(messages).await?;
         let ledger = self.gateway.verdict(messages);
         let left = self.admin.depth(&self.errors).await?.ready;
@@ -190,6 +195,21 @@ impl Stage {
         self.command
             .run(&["errors", "replay", "--all", "--yes", "--json"])
             .await
+    }
+
+    /// What a process held that was killed comes back a little after it, so there may be something to replay once more. What is lost or
+    /// left in the end is told by the figures.
+    async fn replay_what_comes_back(&self, messages: u64) -> anyhow::Result<()> {
+        for _ in 0..MOST_REPLAYS {
+            let again = self.replay().await?;
+            let outcome: serde_json::Value = serde_json::from_str(&again.out)?;
+            let left = self.admin.depth(&self.errors).await?.ready;
+            if outcome["seen"] == 0 && left == 0 && self.gateway.verdict(messages).lost == 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// How often it was killed, and how often of these before its end.
@@ -245,7 +265,7 @@ impl Stage {
         let since = Instant::now();
         while !holds().await? {
             ensure!(since.elapsed() < PATIENCE, "it did not come to this: {what}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
     }
