@@ -105,6 +105,10 @@ expect 0 'drained 50 messages, 0 are left' delays drain --out "$work/drained.jso
 (($(grep -c "\"to\":\"sales\",\"due\":\"$due\"" "$work/drained.jsonl") == 50)) || fail 'what was moved is due at another time'
 export LONGHAUL_AMQP_URL=$first
 
+# Somebody waits for it who has just met the command: ten seconds at most, even unoptimized.
+before=$(date +%s%N)
 expect 0 'That was all' demo
+took=$((($(date +%s%N) - before) / 1000000))
+((took < 10000)) || fail "the demonstration took $took ms"
 
 cargo run --quiet ${CI:+--locked} --package xtask -- replay --debug --messages 3000 --kills 5

@@ -46,6 +46,16 @@ for name in sales billing shipping client; do examples+=(--example "rabbitmq_$na
 cargo build --quiet ${CI:+--locked} --features rabbitmq "${examples[@]}"
 programs=$(cd "${CARGO_TARGET_DIR:-target}/debug/examples" && pwd)
 
+# A program that was started a moment ago may not listen for SIGTERM (signal 15) yet.
+until_it_listens() { # PID
+    local caught
+    for _ in {1..600}; do
+        caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null) || return 0
+        ((0x${caught:-0} >> 14 & 1)) && return 0
+        sleep 0.05
+    done
+}
+
 start() { # NAME ARGUMENT...
     local name=$1
     shift
@@ -82,6 +92,7 @@ fi
 # Asked to stop, all of them end in good order. (The client is gone, and so is the one that was killed.)
 for pid in "${pids[@]}"; do
     [[ $pid != "$client" && $pid != "$victim" ]] || continue
+    until_it_listens "$pid"
     kill -TERM "$pid"
     wait "$pid" || { echo "a program ended with $? when asked to stop" >&2; exit 1; }
 done

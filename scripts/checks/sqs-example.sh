@@ -40,6 +40,16 @@ for name in orders warehouse shop; do examples+=(--example "sqs_$name"); done
 cargo build --quiet ${CI:+--locked} --features sqs "${examples[@]}"
 programs=$(cd "${CARGO_TARGET_DIR:-target}/debug/examples" && pwd)
 
+# A program that was started a moment ago may not listen for SIGTERM (signal 15) yet.
+until_it_listens() { # PID
+    local caught
+    for _ in {1..600}; do
+        caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null) || return 0
+        ((0x${caught:-0} >> 14 & 1)) && return 0
+        sleep 0.05
+    done
+}
+
 start() { # NAME ARGUMENT...
     local name=$1
     shift
@@ -75,6 +85,7 @@ fi
 # Asked to stop, all of them end in good order. (The shop is gone, and so is the one that was killed.)
 for pid in "${pids[@]}"; do
     [[ $pid != "$shop" && $pid != "$victim" ]] || continue
+    until_it_listens "$pid"
     kill -TERM "$pid"
 done
 for pid in "${pids[@]}"; do
