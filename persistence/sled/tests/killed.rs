@@ -91,11 +91,11 @@ fn run_and_kill(path: &Path, kill_after: u64) -> Fallible<BTreeMap<u64, u64>> {
     let mut said = 0;
     for line in BufReader::new(stdout).lines() {
         let line = line?;
-        let mut words = line.split(' ');
-        if words.next() != Some("committed") {
+        // The harness may begin a line of ours.
+        let Some((_, committed)) = line.split_once("committed ") else {
             continue;
-        }
-        if let (Some(chain), Some(version)) = (words.next(), words.next()) {
+        };
+        if let Some((chain, version)) = committed.split_once(' ') {
             acknowledged.insert(chain.parse()?, version.parse()?);
         }
         said += 1;
