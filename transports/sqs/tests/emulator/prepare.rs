@@ -94,10 +94,12 @@ async fn when_a_name_does_not_fit_nothing_is_made() {
 
 #[tokio::test]
 async fn when_nobody_answers_the_error_says_that_it_was_not_reached() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    // Bound by a socket that does not listen, so that nobody else does.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let closed = format!("http://{}", silent.local_addr().unwrap());
     let sqs = builder_at(&closed).connect().await.unwrap();
     let refused = sqs.prepare(&topology("a"), Declare::Declare).await.unwrap_err();
     assert_eq!(refused.kind(), TransportErrorKind::Disconnected, "{refused}");
+    drop(silent);
 }
