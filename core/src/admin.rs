@@ -5,6 +5,7 @@
 //! there twice has the same id.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -37,6 +38,25 @@ pub trait QueueAdmin: fmt::Debug + Send + Sync + 'static {
     /// `Topology` where there is no such queue, or one that would lose messages that are looked at; `InUse` while another
     /// operator looks through it.
     async fn look_through(&self, queue: &Address) -> Result<Box<dyn Pass>, TransportError>;
+}
+
+#[async_trait]
+impl<T: QueueAdmin + ?Sized> QueueAdmin for Arc<T> {
+    fn caution(&self) -> Option<&'static str> {
+        (**self).caution()
+    }
+
+    async fn queues(&self, limit: usize) -> Result<Option<Vec<Address>>, TransportError> {
+        (**self).queues(limit).await
+    }
+
+    async fn depth(&self, queue: &Address) -> Result<QueueDepth, TransportError> {
+        (**self).depth(queue).await
+    }
+
+    async fn look_through(&self, queue: &Address) -> Result<Box<dyn Pass>, TransportError> {
+        (**self).look_through(queue).await
+    }
 }
 
 /// One look through a queue, from its front to what was its end when it began: what comes in meanwhile is not shown.

@@ -44,6 +44,8 @@ pub(crate) struct System {
     database: Option<Database>,
     /// Whether the broker is the embedded one.
     is_embedded: bool,
+    /// Why what endpoints have stored can't be looked at, though its directory is set.
+    hidden: Option<String>,
     /// Where AWS is, for buckets.
     #[cfg_attr(
         not(feature = "s3"),
@@ -74,15 +76,26 @@ impl System {
         })
     }
 
-    /// The same, with the embedded store of endpoints that are on another broker, where its directory is set.
+    /// The same, with the embedded store of endpoints that are on another broker, where its directory is set: the directory itself, or
+    /// over the socket of the process that has it open. Why it can't be looked at is told once it is to be.
     pub(crate) async fn connect_with_store(connection: &Connection) -> Result<Self, Failure> {
         let mut system = Self::connect(connection).await?;
         if system.stores.is_none()
             && let Some(directory) = config::load(connection)?.embedded.directory
         {
-            let database = open_database(&directory)?.map_err(Failure::failed)?;
-            system.stores = Some(Box::new(Sled::on(database.clone())));
-            system.database = Some(database);
+            match open_database(&directory)? {
+                Ok(database) => {
+                    system.stores = Some(Box::new(Sled::on(database.clone())));
+                    system.database = Some(database);
+                }
+                Err(error) if error.kind() == OpenErrorKind::InUse => {
+                    match remote(&directory, &error).await {
+                        Ok(remote) => system.stores = Some(remote),
+                        Err(failure) => system.hidden = Some(failure.to_string()),
+                    }
+                }
+                Err(error) => return Err(Failure::failed(error)),
+            }
         }
         Ok(system)
     }
@@ -97,6 +110,7 @@ impl System {
             stores: None,
             database: None,
             is_embedded: false,
+            hidden: None,
             aws: SqsSettings::default(),
         })
     }
@@ -123,6 +137,7 @@ impl System {
             stores: Some(Box::new(Sled::on(database.clone()))),
             database: Some(database),
             is_embedded: true,
+            hidden: None,
             aws: SqsSettings::default(),
         })
     }
@@ -130,15 +145,7 @@ impl System {
     /// The process that has the directory open, over its socket.
     #[cfg(unix)]
     async fn running(directory: &Path, error_queue: Address, in_use: &OpenError) -> Result<Self, Failure> {
-        let remote = match Remote::connect(directory).await {
-            Ok(remote) => remote,
-            Err(error) if error.kind() == SocketErrorKind::Absent => {
-                return Err(Failure::failed(format!(
-                    "{in_use}. That process does not listen for operators either: it does with `Socket::listen`"
-                )));
-            }
-            Err(error) => return Err(Failure::failed(error)),
-        };
+        let remote = reach(directory, in_use).await?;
         Ok(Self {
             transport: Arc::new(remote.clone()),
             stores: Some(Box::new(remote.stores())),
@@ -147,6 +154,7 @@ impl System {
             rabbit: None,
             database: None,
             is_embedded: true,
+            hidden: None,
             aws: SqsSettings::default(),
         })
     }
@@ -168,6 +176,7 @@ impl System {
             stores: None,
             database: None,
             is_embedded: false,
+            hidden: None,
             aws: SqsSettings::default(),
         })
     }
@@ -183,6 +192,9 @@ impl System {
     /// What an endpoint has stored in the embedded directory.
     pub(crate) async fn stored(&self, endpoint: &str) -> Result<StoredState, Failure> {
         let Some(stores) = &self.stores else {
+            if let Some(why) = &self.hidden {
+                return Err(Failure::told(why));
+            }
             return Err(Failure::misused(
                 "only the store in an embedded directory can be looked at: give --data DIRECTORY",
             ));
@@ -196,7 +208,8 @@ impl System {
             // Opening would make one. An endpoint on the embedded broker has a queue of its name, though it may have stored nothing yet.
             let depth = self.admin.depth(&name).await;
             let missing = depth.is_err_and(|error| error.kind() == TransportErrorKind::Topology);
-            if missing || !self.is_embedded {
+            // Over a socket, what an endpoint on another broker has stored is looked at like that of any.
+            if missing || !(self.is_embedded || self.is_running()) {
                 let text = format!(
                     "find the endpoint {endpoint} in this directory: it has no queue of that name, and has stored nothing there; \
                      of an endpoint on another broker name that too, with --broker"
@@ -288,6 +301,31 @@ impl System {
             None => Ok(()),
         }
     }
+}
+
+/// The process that has the directory open, over its socket.
+#[cfg(unix)]
+async fn reach(directory: &Path, in_use: &OpenError) -> Result<Remote, Failure> {
+    match Remote::connect(directory).await {
+        Ok(remote) => Ok(remote),
+        Err(error) if error.kind() == SocketErrorKind::Absent => Err(Failure::failed(format!(
+            "{in_use}. That process does not listen for operators either: it does with `Socket::listen`"
+        ))),
+        Err(error) => Err(Failure::failed(error)),
+    }
+}
+
+/// What the process that has the directory open has stored there.
+#[cfg(unix)]
+async fn remote(directory: &Path, in_use: &OpenError) -> Result<Box<dyn Persistence>, Failure> {
+    let remote = reach(directory, in_use).await?;
+    Ok(Box::new(remote.stores()))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unused_async, reason = "on Unix it waits")]
+async fn remote(_: &Path, in_use: &OpenError) -> Result<Box<dyn Persistence>, Failure> {
+    Err(Failure::failed(in_use))
 }
 
 /// Opens what is there; the inner error says why it can't be opened.

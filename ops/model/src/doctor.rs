@@ -6,7 +6,7 @@ use std::time::Duration;
 use longhaul_core::address::Address;
 use longhaul_core::admin::QueueAdmin;
 use longhaul_core::clock::{Clock, Timestamp};
-use longhaul_core::transport::{Health, Transport, TransportErrorKind};
+use longhaul_core::transport::{Declare, Health, Topology, Transport, TransportErrorKind};
 use serde::Serialize;
 
 use crate::errors::{ErrorQueue, Failed, Filter, OpsErrorKind, Page};
@@ -124,6 +124,42 @@ pub async fn errors(queue: &ErrorQueue, clock: &dyn Clock) -> Vec<Finding> {
             )]
         }
     }
+}
+
+/// Whether the error queue is set up as endpoints want it: that it keeps what is in it as long as it can, and loses nothing.
+pub async fn topology(transport: &Arc<dyn Transport>, error_queue: &Address) -> Finding {
+    let topology = Topology {
+        error_queues: vec![error_queue.clone()],
+        ..Topology::default()
+    };
+    match transport.prepare(&topology, Declare::Verify).await {
+        Ok(report) if report.unverified.is_empty() => {
+            Finding::good("set-up", "the error queue is set up as it should be")
+        }
+        Ok(report) => Finding::good(
+            "set-up",
+            format!(
+                "nothing is wrong; over this protocol can't be checked: {}",
+                report.unverified.join(", ")
+            ),
+        ),
+        Err(error) => Finding::other(
+            State::Warning,
+            "set-up",
+            format!("failed to {error}"),
+            "set up the error queue as it says, or remove it while it is empty and start an endpoint",
+        ),
+    }
+}
+
+/// The broker that can't even be spoken to.
+pub fn unreachable(why: impl Into<String>) -> Finding {
+    Finding::other(
+        State::Bad,
+        "broker",
+        why,
+        "check the address, the login and the network",
+    )
 }
 
 fn amount(name: &Address, depth: u64) -> Finding {

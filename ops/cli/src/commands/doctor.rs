@@ -14,11 +14,30 @@ use crate::output::{Style, print, print_json, shown};
 
 /// Looks at everything; 1 where something does not work.
 pub(crate) async fn run(system: &System, json: bool) -> Result<ExitCode, Failure> {
+    let errors = doctor::errors(&system.errors(), &SystemClock).await;
+    let is_there = errors.iter().all(|finding| finding.state != State::Bad);
+    // Whether a broker answers is known once it was asked something.
     let mut findings = vec![doctor::broker(&system.transport)];
-    findings.extend(doctor::errors(&system.errors(), &SystemClock).await);
+    findings.extend(errors);
+    // Over the socket of a running endpoint nothing is prepared: that endpoint did it when it started.
+    if is_there && !system.is_running() {
+        findings.push(doctor::topology(&system.transport, &system.error_queue).await);
+    }
     if let Some(rabbit) = system.rabbit() {
         findings.extend(topology(system, rabbit).await);
     }
+    told(&findings, json)
+}
+
+/// Says that the broker can't be reached, where that is why nothing else was looked at.
+pub(crate) fn unreachable(failure: Failure, json: bool) -> Result<ExitCode, Failure> {
+    if failure.is_misuse() {
+        return Err(failure);
+    }
+    told(&[doctor::unreachable(failure.to_string())], json)
+}
+
+fn told(findings: &[Finding], json: bool) -> Result<ExitCode, Failure> {
     let works = findings.iter().all(|finding| finding.state != State::Bad);
     if json {
         print_json(&json!({ "works": works, "findings": findings }))?;

@@ -34,12 +34,12 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             sagas::states(args, options.connection.json).await
         }
         Command::Sagas(command) => {
-            let system = System::connect(&options.connection).await?;
+            let system = System::connect_with_store(&options.connection).await?;
             let done = sagas::sagas(&system, command, options.connection.json).await;
             ended(system, done).await
         }
         Command::Timeouts(command) => {
-            let system = System::connect(&options.connection).await?;
+            let system = System::connect_with_store(&options.connection).await?;
             let done = stored::timeouts(&system, command, options.connection.json).await;
             ended(system, done).await
         }
@@ -56,9 +56,14 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             ended(system, done).await
         }
         Command::Doctor => {
-            let system = System::connect(&options.connection).await?;
-            let done = doctor::run(&system, options.connection.json).await;
-            ended(system, done).await
+            let json = options.connection.json;
+            match System::connect(&options.connection).await {
+                Ok(system) => {
+                    let done = doctor::run(&system, json).await;
+                    ended(system, done).await
+                }
+                Err(failure) => doctor::unreachable(failure, json),
+            }
         }
         Command::Queues(command) => {
             let system = System::connect(&options.connection).await?;

@@ -177,19 +177,43 @@ fn when_the_delay_levels_are_looked_at_they_are_created_checked_and_counted() {
 #[test]
 fn when_the_doctor_is_asked_it_says_what_is_wrong_and_what_to_do() {
     run(async {
-        for on in [On::Embedded, On::RabbitMq] {
+        for on in [
+            On::Embedded,
+            On::RabbitMq,
+            #[cfg(feature = "sqs")]
+            On::Sqs,
+        ] {
             let stage = Stage::with_failed(on, 3).await;
-            stage
-                .longhaul(&["doctor"])
-                .says(0, &["broker: ", "3 messages", "no failure lies in the future"]);
+            stage.longhaul(&["doctor"]).says(
+                0,
+                &[
+                    "answers",
+                    "3 messages",
+                    "no failure lies in the future",
+                    "set-up: ",
+                ],
+            );
             let missing = format!("{}-missing", stage.errors);
             let answer = stage.longhaul(&["doctor", "--error-queue", &missing]);
-            answer.says(1, &["bad", &missing, "--error-queue"]);
+            answer.says(1, &["answers", "bad", &missing, "--error-queue"]);
             stage.done();
         }
         let stage = Stage::with_failed(On::Embedded, 1_000).await;
         let told = stage.json(&["doctor"]);
         assert_eq!(told["findings"][1]["state"], "warning");
         stage.done();
+        // Nobody answers: bound by a socket that does not listen, so that nobody else does.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let mut command = bare(&["doctor", "--json"]);
+        command.env("LONGHAUL_AMQP_URL", format!("amqp://127.0.0.1:{port}"));
+        let told = answer(command);
+        assert_eq!(told.code, 1, "{told:?}");
+        let told: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+        assert_eq!(
+            (&told["works"], &told["findings"][0]["state"]),
+            (&false.into(), &"bad".into())
+        );
     });
 }

@@ -11,6 +11,7 @@ mod bodies;
 mod delays;
 mod demo;
 mod errors;
+mod every;
 mod extras;
 mod killing;
 mod levels;

@@ -91,28 +91,6 @@ fn when_the_broker_is_far_away_and_without_tls_it_is_refused() {
 }
 
 #[test]
-fn when_there_is_no_such_queue_it_says_so_and_makes_none() {
-    run(async {
-        for on in [On::Embedded, On::RabbitMq] {
-            let stage = Stage::new(on).await;
-            let missing = format!("{}-missing", stage.errors);
-            for arguments in [
-                &["errors", "list"][..],
-                &["errors", "group"],
-                &["errors", "show", "m"],
-                &["errors", "replay", "--all", "--yes"],
-                &["errors", "discard", "--all", "--yes"],
-                &["errors", "list"],
-            ] {
-                let answer = stage.longhaul(&[arguments, &["--error-queue", &missing]].concat());
-                answer.says(1, &[&missing, "none of that name"]);
-            }
-            stage.done();
-        }
-    });
-}
-
-#[test]
 fn when_an_input_queue_is_taken_for_the_error_queue_it_is_refused() {
     run(async {
         let stage = Stage::new(On::RabbitMq).await;

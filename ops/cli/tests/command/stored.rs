@@ -9,7 +9,7 @@ use longhaul_core::store::{Persistence as _, RecordChange, RecordKey, UnitOfWork
 use longhaul_sagas::Instance;
 use serde::{Deserialize, Serialize};
 
-use crate::stage::{On, Stage, run, url};
+use crate::stage::{On, Stage, answer, rabbit, run, until, url};
 
 #[derive(Clone, Copy, Command, Serialize, Deserialize)]
 #[message("sales.place_order.v1")]
@@ -103,6 +103,95 @@ async fn life(stage: &Stage, orders: std::ops::Range<u64>) {
     ran.unwrap();
     drop((broker, session));
     database.close().unwrap();
+}
+
+/// One life of the endpoint on RabbitMQ, with its store in the directory, until all orders are taken.
+async fn life_on_rabbitmq(stage: &Stage, orders: std::ops::Range<u64>) {
+    let database = Database::open(stage.data()).unwrap();
+    let endpoint = Endpoint::builder(stage.source.as_str())
+        .transport(rabbit().await)
+        .persistence(Sled::on(database.clone()))
+        .error_queue(stage.errors.as_str())
+        .saga::<Order>()
+        .route::<PlaceOrder>(stage.source.as_str())
+        .route::<ChargeCard>(stage.nowhere().as_str())
+        .build()
+        .await
+        .unwrap();
+    let (session, monitor) = (endpoint.session(), endpoint.monitor());
+    let (done, stop) = tokio::sync::oneshot::channel::<()>();
+    let running = endpoint.run_until(async {
+        drop(stop.await);
+    });
+    let steps: std::pin::Pin<Box<dyn Future<Output = ()>>> = Box::pin(async {
+        for order in orders.clone() {
+            session.send(PlaceOrder { order }).await.unwrap();
+        }
+        let taken = orders.end - orders.start;
+        until("all orders are taken", async || monitor.stats().handled >= taken).await;
+        drop(done);
+    });
+    let (ran, ()) = tokio::join!(Box::pin(running), steps);
+    ran.unwrap();
+    drop(session);
+    database.close().unwrap();
+}
+
+#[test]
+fn when_an_endpoint_on_rabbitmq_has_stored_something_it_is_shown_down_and_running() {
+    run(async {
+        let stage = Stage::new(On::RabbitMq).await;
+        life_on_rabbitmq(&stage, 0..2).await;
+        let data = stage.data();
+        let endpoint = stage.source.to_string();
+        let of = ["--endpoint", &endpoint, "--data", data.to_str().unwrap()];
+        let sagas = [&["sagas", "list", "order"], &of[..], &["--broker", "rabbitmq"]].concat();
+        let timeouts = [&["timeouts", "list"], &of[..], &["--broker", "rabbitmq"]].concat();
+        let count = |list: &serde_json::Value| list.as_array().unwrap().len();
+        assert_eq!(count(&stage.json(&sagas)["sagas"]), 2);
+        assert_eq!(count(&stage.json(&timeouts)["timeouts"]), 2);
+
+        // Open in a process that does not listen, it can't be looked at; a saga can be told something all the same.
+        let database = Database::open(&data).unwrap();
+        stage.longhaul(&sagas).says(1, &["Socket::listen"]);
+        let fail = ["sagas", "fail", "order", "1", "--reason", "test", "--dry-run"];
+        let fail = [&fail[..], &of[..], &["--broker", "rabbitmq", "--by", "alice"]].concat();
+        stage
+            .longhaul(&fail)
+            .says(0, &["would tell", "can't be looked at from here"]);
+
+        let broker = Arc::new(rabbit().await);
+        let stores = Sled::on(database.clone());
+        let socket = longhaul_socket::Socket::listen(&database, &broker, &stores).unwrap();
+        // The broker is spoken to from this runtime.
+        let ask = async |arguments: &[&str]| {
+            let command = stage.command(&[arguments, &["--json"]].concat());
+            let answer = tokio::task::spawn_blocking(|| answer(command)).await.unwrap();
+            serde_json::from_str::<serde_json::Value>(&answer.out)
+                .unwrap_or_else(|_| panic!("no JSON: {answer:?}"))
+        };
+        assert_eq!(count(&ask(&sagas).await["sagas"]), 2);
+        let only_data = [
+            &["sagas", "show", "order", "1"],
+            &of[..],
+            &["--broker", "embedded"],
+        ]
+        .concat();
+        assert_eq!(ask(&only_data).await["status"], "active");
+        assert_eq!(ask(&fail).await["dry_run"], true);
+        let id = ask(&timeouts).await["timeouts"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let cancel = [&["timeouts", "cancel", &id], &of[..], &["--broker", "rabbitmq"]].concat();
+        assert_eq!(ask(&cancel).await["cancelled"]["id"], id.as_str());
+        assert_eq!(count(&ask(&timeouts).await["timeouts"]), 1);
+        drop(socket);
+        broker.close().await;
+        drop((broker, stores));
+        database.close().unwrap();
+        stage.done();
+    });
 }
 
 /// The first of the timeouts was cancelled, the second one moved.
@@ -227,7 +316,7 @@ fn when_there_is_no_such_endpoint_or_no_directory_it_says_so() {
         stage.done();
         let mut command = crate::stage::bare(&["timeouts", "list", "--endpoint", "sales"]);
         command.env("LONGHAUL_AMQP_URL", url());
-        crate::stage::answer(command).says(2, &["--data"]);
+        answer(command).says(2, &["--data"]);
     });
 }
 

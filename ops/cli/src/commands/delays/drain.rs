@@ -14,7 +14,7 @@ use longhaul_ops::errors::{Outcome, Progress};
 use longhaul_rabbitmq::RabbitMq;
 
 use super::moving::{depths, tell, until_empty, would};
-use crate::commands::errors::files::{check_new, is_stdout, make_durable, private};
+use crate::commands::errors::files::{check_new, is_stdout, make_durable, private, remove_if_empty};
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::output::print;
@@ -106,9 +106,8 @@ async fn write(rabbit: &RabbitMq, out: &Path) -> Result<Outcome, Failure> {
     })
     .await;
     drop(bar);
-    if drained.is_err() && file.get_ref().metadata().is_ok_and(|found| found.len() == 0) {
-        // Nothing came of it, and the next try may have the name.
-        drop(std::fs::remove_file(out));
+    if drained.is_err() {
+        remove_if_empty(out, &file);
     }
     drained
 }

@@ -1,6 +1,6 @@
 //! Failed messages in files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -93,6 +93,9 @@ pub(super) async fn export(errors: &ErrorQueue, args: &ExportArgs, json: bool) -
     let mut out = BufWriter::new(file);
     let exported = errors.export(&options, &mut out, make_durable, &mut told).await;
     drop(bar);
+    if exported.is_err() {
+        remove_if_empty(&args.out, &out);
+    }
     tell(&exported?, "exported", json)
 }
 
@@ -157,6 +160,15 @@ pub(crate) fn private(path: &Path) -> Result<File, Failure> {
             .map_err(unmade)?;
     }
     Ok(file)
+}
+
+/// After a failure: nothing came of the file, and the next try may have the name.
+pub(crate) fn remove_if_empty(path: &Path, file: &BufWriter<File>) {
+    let written = file.get_ref().metadata();
+    if file.buffer().is_empty() && written.is_ok_and(|found| found.len() == 0) {
+        // Left over, it is in nobody's way but that of the same command.
+        drop(fs::remove_file(path));
+    }
 }
 
 pub(crate) fn make_durable(out: &mut BufWriter<File>) -> io::Result<()> {
