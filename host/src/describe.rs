@@ -3,16 +3,17 @@
 use std::io::{self, Write};
 
 use longhaul_core::endpoint::EndpointBuilder;
+use longhaul_core::endpoint::started::DESCRIBE;
 use serde_json::json;
 
 use crate::host::HostError;
 
-/// The option.
+/// The option; the variable does the same.
 const OPTION: &str = "--describe";
 
 /// Whether this process was asked to.
 pub(crate) fn asked() -> bool {
-    std::env::args_os().skip(1).any(|argument| argument == OPTION)
+    std::env::args_os().skip(1).any(|argument| argument == OPTION) || std::env::var_os(DESCRIBE).is_some()
 }
 
 /// Writes one line of JSON for each to standard output.

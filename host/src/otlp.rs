@@ -54,20 +54,22 @@ pub(crate) fn start(
     address: &str,
     config: &OtlpConfig,
 ) -> Result<(impl Layer<Registry> + Send + Sync, Exporters), HostError> {
-    let wrong =
-        |error: &dyn fmt::Display| HostError::config(format!("send telemetry to `otlp.endpoint`: {error}"));
+    // An address may hold a login, and errors repeat it.
+    let wrong = || {
+        HostError::config("send telemetry to `otlp.endpoint`: it is no address like http://127.0.0.1:4317")
+    };
     let spans = SpanExporter::builder()
         .with_tonic()
         .with_endpoint(address)
         .with_timeout(CALL)
         .build();
-    let spans = spans.map_err(|error| wrong(&error))?;
+    let spans = spans.map_err(|_| wrong())?;
     let metrics = MetricExporter::builder()
         .with_tonic()
         .with_endpoint(address)
         .with_timeout(CALL)
         .build();
-    let metrics = metrics.map_err(|error| wrong(&error))?;
+    let metrics = metrics.map_err(|_| wrong())?;
     let resource = Resource::builder().build();
     let traces = SdkTracerProvider::builder()
         .with_batch_exporter(spans)
@@ -214,5 +216,20 @@ impl Injector for Goes<'_> {
         } else {
             self.0.headers.set(name, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_the_address_is_wrong_the_error_does_not_repeat_it() {
+        let wrong = start("http://u:hunter2@ x", &OtlpConfig::default());
+        let error = wrong.map(drop).expect_err("it is wrong").to_string();
+        assert!(
+            error.contains("otlp.endpoint") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 }

@@ -4,15 +4,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use longhaul_core::endpoint::started::{REHEARSE, REHEARSE_OPTION as OPTION};
 use longhaul_core::endpoint::{Consequences, EndpointBuilder, Rehearsed, RehearsedChange, Verdict};
 use longhaul_record::Record;
 use serde_json::{Value, json};
 
 use crate::host::HostError;
 
-/// The option, and the variable that does the same.
-const OPTION: &str = "--rehearse";
-const VARIABLE: &str = "LONGHAUL_REHEARSE";
 /// The longest line that is read, in bytes.
 const LINE_BYTES: u64 = 64 << 20;
 
@@ -36,7 +34,7 @@ pub(crate) fn asked() -> Result<Option<PathBuf>, HostError> {
             return Ok(Some(PathBuf::from(file)));
         }
     }
-    Ok(std::env::var_os(VARIABLE).map(PathBuf::from))
+    Ok(std::env::var_os(REHEARSE).map(PathBuf::from))
 }
 
 /// Reads exported messages from the file and writes what would become of each to standard output, one line of JSON each.

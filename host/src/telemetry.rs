@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use longhaul_core::endpoint::EndpointBuilder;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
@@ -27,14 +28,32 @@ impl Drop for Telemetry {
     }
 }
 
+/// What is logged. Warnings of lapin hold whole messages: unless the directives name it, it says nothing.
+///
+/// Its error does not repeat a directive, since anything may have been put there.
+fn filter(directives: &str) -> Result<EnvFilter, HostError> {
+    let is_wrong = |directive: &str| directive.parse::<Directive>().is_err();
+    let mut all = directives.split(',').map(str::trim);
+    if let Some(at) = all.position(|directive| !directive.is_empty() && is_wrong(directive)) {
+        let text = format!(
+            "use `log.filter`: its directive number {} is none; write directives like `info,my_program=debug`",
+            at + 1
+        );
+        return Err(HostError::config(text));
+    }
+    let filter = if directives.contains("lapin") {
+        EnvFilter::try_new(directives)
+    } else {
+        EnvFilter::try_new(format!("lapin=off,{directives}"))
+    };
+    filter.map_err(|_| HostError::config("use `log.filter`: write directives like `info,my_program=debug`"))
+}
+
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Starts to log for the whole process.
 pub(crate) fn init(config: &Config) -> Result<Telemetry, HostError> {
-    let filter = || {
-        EnvFilter::try_new(&config.log.filter)
-            .map_err(|error| HostError::config(format!("use `log.filter` {:?}: {error}", config.log.filter)))
-    };
+    let filter = || filter(&config.log.filter);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines: BoxedLayer = match config.log.format {
         LogFormat::Text => lines
@@ -76,4 +95,31 @@ pub(crate) fn steps(config: &Config, endpoint: EndpointBuilder) -> EndpointBuild
 #[cfg(not(feature = "otlp"))]
 pub(crate) fn steps(_: &Config, endpoint: EndpointBuilder) -> EndpointBuilder {
     endpoint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_the_filter_is_wrong_the_error_says_where_and_does_not_repeat_it() {
+        for (directives, number) in [("longhaul=hunter2", 1), ("info, my_program=hunter2", 2)] {
+            let error = filter(directives).expect_err("it is wrong").to_string();
+            assert!(error.contains(&format!("directive number {number}")), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn when_the_filter_does_not_name_lapin_it_says_nothing() {
+        for directives in ["info", "debug,my_program=trace", ""] {
+            let filter = filter(directives).expect("it is right").to_string();
+            assert!(filter.contains("lapin=off"), "{filter}");
+        }
+        let filter = filter("info,lapin=warn").expect("it is right").to_string();
+        assert!(
+            filter.contains("lapin=warn") && !filter.contains("lapin=off"),
+            "{filter}"
+        );
+    }
 }

@@ -56,7 +56,6 @@ impl Program {
         self
     }
 
-    #[cfg(feature = "rabbitmq")]
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);
         self

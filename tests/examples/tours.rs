@@ -18,6 +18,27 @@ fn when_the_first_message_is_sent_the_greeter_greets() {
 }
 
 #[test]
+fn when_a_program_without_a_host_is_asked_to_tell_something_it_refuses_to_run() {
+    let example = || Program::example("first_message");
+    for (asked, by) in [
+        (example().args(["--rehearse", "failed.jsonl"]), "--rehearse"),
+        (example().args(["--rehearse=failed.jsonl"]), "--rehearse"),
+        (
+            example().env("LONGHAUL_REHEARSE", "failed.jsonl"),
+            "LONGHAUL_REHEARSE",
+        ),
+        (example().env("LONGHAUL_DESCRIBE", "yes"), "LONGHAUL_DESCRIBE"),
+    ] {
+        let ran = asked.run();
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+        assert!(
+            ran.stderr.contains(by) && ran.stderr.contains("`Host`"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
 fn when_ten_years_pass_each_timeout_comes_on_its_day_and_a_moved_one_on_its_new_day() {
     assert_eq!(
         lines("timeouts"),

@@ -20,7 +20,7 @@ use crate::endpoint::registry::Registry;
 use crate::endpoint::rehearsal::Rehearsal;
 use crate::endpoint::settings::{self, Settings, Waits};
 use crate::endpoint::shared::Shared;
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Endpoint, EndpointError, EndpointErrorKind, started};
 use crate::handler::{ErrorClass, Handler};
 use crate::ids::{Randomness, SystemRandomness};
 use crate::limits::Limits;
@@ -270,6 +270,14 @@ impl EndpointBuilder {
     /// # Errors
     /// [`EndpointErrorKind::Configuration`](crate::endpoint::EndpointErrorKind::Configuration) with all faults; else what the store or the broker said.
     pub async fn build(self) -> Result<Endpoint, EndpointError> {
+        if let Some(what) = started::to_tell() {
+            let text = format!(
+                "run the endpoint {:?}: this program was called with {what}, to tell something and not to run; run its endpoint \
+                 with `Host`, which tells it",
+                self.name
+            );
+            return Err(EndpointError::new(EndpointErrorKind::Configuration, text));
+        }
         let adjustable: Vec<&'static str> = self.adjustable().collect();
         let shared = self.assemble().await?;
         preparing::prepare(&shared).await?;

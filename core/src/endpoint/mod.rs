@@ -30,6 +30,7 @@ mod run;
 mod session;
 mod settings;
 mod shared;
+pub mod started;
 mod stats;
 mod storeless;
 mod unsent;

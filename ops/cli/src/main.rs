@@ -72,7 +72,10 @@ fn misused(error: &clap::Error) -> ExitCode {
     let secret = std::env::args().any(|argument| config::holds_password(&argument));
     if secret && error.use_stderr() {
         eprintln!("error: {}", config::PASSWORD_IN_ARGUMENTS);
-    } else if let Err(error) = error.print() {
+    } else if let Err(error) = error.print()
+        // Whoever reads may have gone.
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
         eprintln!("error: {error}");
     }
     if error.use_stderr() {

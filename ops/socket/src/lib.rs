@@ -22,11 +22,14 @@
 //! # Who may do what
 //!
 //! Only the user that runs the endpoint, and root: the socket has the mode 0600. Whoever may use it may do what they could do with
-//! the directory itself: look at messages and state, send, take out of queues, and cancel and move timeouts. Nothing else is
-//! understood. Connections, requests and answers are bounded, in number, size and time.
+//! the directory itself: look at messages and state, send, take out of queues, and cancel and move timeouts, with the record of the
+//! instance that waits for them. Nothing else is understood. Connections, requests and answers are bounded, in number, size and time.
 //!
-//! What it deliberately does not do: listen on the network, or write state. What is to be done about a saga is a message to
+//! What it deliberately does not do: listen on the network, or write other state. What is to be done about a saga is a message to
 //! its endpoint.
+//!
+//! The broker may be another one than that of the directory, for an endpoint on RabbitMQ with its store here: `listen` takes an
+//! `Arc` of it.
 //!
 //! On systems other than Unix this crate is empty.
 

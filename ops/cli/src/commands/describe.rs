@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use longhaul_core::endpoint::started;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
@@ -33,6 +34,8 @@ pub(super) async fn ask(program: &Path, saga: &str) -> Result<Described, Failure
     let child = Command::new(program)
         .env_remove(OPS_CONFIG)
         .arg("--describe")
+        // For one that does not know the option: its endpoint refuses to run.
+        .env(started::DESCRIBE, "yes")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
+use longhaul_core::endpoint::started;
 use longhaul_ops::errors::{ErrorQueue, ExportOptions, Record, Selection};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -82,6 +83,8 @@ pub(super) async fn ask(file: &NamedTempFile, program: &Path, limit: Duration) -
     let child = command
         .arg("--rehearse")
         .arg(file.path())
+        // For one that does not know the option: its endpoint refuses to run.
+        .env(started::REHEARSE, file.path())
         .env_remove(OPS_CONFIG)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
