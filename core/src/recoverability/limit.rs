@@ -174,6 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn when_the_clock_is_set_back_a_limit_does_not_last_longer() {
+        let mut limiter = limiter(Limit::none().rate(1, Duration::from_secs(1)));
+        limiter.enter(at(10_000));
+        assert_eq!(limiter.ask(at(10_500)), Permission::At(at(11_000)));
+        // How long ago the last one began, nobody knows now.
+        assert_eq!(limiter.ask(at(3_000)), Permission::Now);
+        limiter.enter(at(3_000));
+        assert_eq!(limiter.ask(at(3_500)), Permission::At(at(4_000)));
+        assert_eq!(limiter.ask(at(4_000)), Permission::Now);
+    }
+
+    #[test]
     fn when_a_limit_is_lowered_those_under_way_still_count() {
         let mut limiter = limiter(Limit::none());
         for _ in 0..3 {
