@@ -1,14 +1,16 @@
 //! Timeouts of a second and of ten years: asked for, moved, cancelled, fired. On virtual time, so ten years take no time.
 //!
-//! `cargo run --example timeouts`
+//! `cargo run --example timeouts`; with `-- --diagrams` it also draws the saga, and what one car went through.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use longhaul::address::Address;
 use longhaul::clock::ManualClock;
 use longhaul::prelude::*;
-use longhaul::sagas::TimeoutId;
+use longhaul::sagas::{Description, Instance, TimeoutId};
+use longhaul::store::Persistence;
 use longhaul_testing::virtual_time::VirtualTime;
 use serde::{Deserialize, Serialize};
 
@@ -108,14 +110,33 @@ async fn tell(session: &Session, clock: &ManualClock) -> Result<()> {
     Ok(())
 }
 
+/// Draws the saga's table for Mermaid and for Graphviz, and the history of the red car as a sequence diagram.
+async fn draw(store: &Memory) -> Result<()> {
+    let table = Description::of::<Guarantee>();
+    println!("\n{}\n{}", table.to_mermaid(), table.to_graphviz());
+    let store = store.open(&Address::new("garage")?).await?;
+    let records = store
+        .admin()
+        .records(&Instance::collection("guarantee"), None, 10)
+        .await?;
+    for record in records.iter().filter(|record| &*record.key.id == "red") {
+        println!("{}", Instance::read(record)?.history.to_mermaid("the red car"));
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
+    let diagrams = std::env::args().any(|argument| argument == "--diagrams");
+    let store = Memory::pretending_durable();
     let clock = ManualClock::starting_at(Timestamp::parse("2026-01-01T00:00:00Z")?);
     let garage = Endpoint::builder("garage")
         .transport(LocalBroker::in_memory(Arc::new(clock.clone())))
-        .persistence(Memory::pretending_durable())
+        .persistence(store.clone())
         .clock(clock.clone())
         // Not every ten minutes: there are half a million of these in ten years.
         .settings(|settings| settings.purge_interval = 30 * DAY)
+        // What the red car went through is looked at when it is long over.
+        .retention(4000 * DAY)
         .saga::<Guarantee>()
         .handler::<Remind>(Printer);
     // Whenever nothing can run, virtual time jumps to what happens next.
@@ -126,6 +147,7 @@ fn main() -> Result<()> {
         garage
             .run_until(async { told = tell(&session, &clock).await })
             .await?;
-        told
+        told?;
+        if diagrams { draw(&store).await } else { Ok(()) }
     })
 }

@@ -137,6 +137,14 @@ mod documents {
     #[doc = include_str!("../docs/guide/outside-world.md")]
     struct OutsideWorld;
 
+    #[cfg(feature = "rabbitmq")]
+    #[doc = include_str!("../docs/guide/rabbitmq.md")]
+    struct OnRabbitMq;
+
+    #[cfg(feature = "sqs")]
+    #[doc = include_str!("../docs/guide/sqs.md")]
+    struct OnSqs;
+
     #[cfg(feature = "testing")]
     #[doc = include_str!("../docs/guide/testing.md")]
     struct Testing;

@@ -52,6 +52,23 @@ fn when_ten_years_pass_each_timeout_comes_on_its_day_and_a_moved_one_on_its_new_
     );
 }
 
+#[test]
+fn when_diagrams_are_asked_for_the_saga_and_what_one_car_went_through_are_drawn() {
+    let drawn = Program::example("timeouts")
+        .args(["--diagrams"])
+        .run()
+        .succeeded()
+        .stdout;
+    for part in [
+        "stateDiagram-v2\n    [*] --> active : garage.car_bought.v1\n",
+        "digraph \"guarantee\" {\n",
+        "sequenceDiagram\n    participant saga as the red car\n    garage->>saga: garage.car_bought.v1\n",
+        "saga->>saga: timeout GuaranteeEnds\n    Note right of saga: 2036-01-01T00:00:00.001Z<br/>completed\n",
+    ] {
+        assert!(drawn.contains(part), "{part}\n{drawn}");
+    }
+}
+
 #[cfg(feature = "testing")]
 #[test]
 fn when_the_stories_of_a_saga_are_told_they_end_well() {

@@ -122,6 +122,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Delays(delays::DelaysCommand),
     /// Check broker, error queue, topology, age of failures and clocks, and say what to do
+    #[command(after_help = "\
+Examples:
+  longhaul doctor
+  longhaul doctor --json || page-somebody         ends with 1 where something does not work")]
     Doctor,
     /// See it at work: an endpoint in this process fails a few messages, and these commands look at them and replay them
     Demo(demo::DemoArgs),
@@ -132,6 +136,7 @@ pub(crate) enum Command {
         shell: clap_complete::Shell,
     },
     /// Write the manual, one page for each command, into a directory
+    #[command(after_help = "Example:\n  longhaul man /usr/local/share/man/man1")]
     Man {
         /// Where to; it must exist
         directory: PathBuf,

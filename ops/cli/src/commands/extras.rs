@@ -20,6 +20,7 @@ const QUEUES: usize = 1_000;
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueuesCommand {
     /// How many messages wait in each queue. RabbitMQ does not tell which there are: name them
+    #[command(after_help = "Example:\n  longhaul queues list sales billing error")]
     List {
         /// Queues by name; if none, those that the broker tells of, or else the error queue
         names: Vec<String>,

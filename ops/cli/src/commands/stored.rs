@@ -30,11 +30,17 @@ pub(crate) struct EndpointArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TimeoutsCommand {
     /// List timeouts, the next one first
+    #[command(after_help = "Example:\n  longhaul timeouts list --endpoint sales --data DIRECTORY")]
     List {
         #[command(flatten)]
         of: EndpointArgs,
     },
     /// Take a timeout away: it never fires
+    #[command(after_help = "\
+Example:
+  longhaul timeouts cancel ID --endpoint sales --data DIRECTORY
+
+The saga that asked for it no longer waits for it. A timeout on which a compensation waits can be moved only.")]
     Cancel {
         /// The timeout's id
         id: String,
@@ -66,6 +72,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum OutboxCommand {
     /// List messages that are not sent yet; the endpoint sends them when it runs
+    #[command(after_help = "Example:\n  longhaul outbox list --endpoint sales --data DIRECTORY")]
     List {
         #[command(flatten)]
         of: EndpointArgs,

@@ -20,12 +20,19 @@ use crate::output::{Style, Table, print, print_json, shown};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DelaysCommand {
     /// Create what is missing: exchanges, queues and bindings; safe to repeat
+    #[command(after_help = "\
+Examples:
+  longhaul delays create
+  longhaul delays create --prefix new          before `longhaul delays transfer --to-prefix new`")]
     Create,
     /// Check that all of it exists with the right arguments; bindings can't be checked over AMQP
+    #[command(after_help = "Example:\n  longhaul delays verify")]
     Verify,
     /// How many messages wait at each level
+    #[command(after_help = "Example:\n  longhaul delays depth --json")]
     Depth,
     /// Send delayed messages whose queue was gone when they fell due, now that it is back
+    #[command(after_help = "Example:\n  longhaul delays redeliver --limit 100")]
     Redeliver {
         /// The most messages to send
         #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
