@@ -406,6 +406,12 @@ mod tests {
     }
 
     #[test]
+    fn when_a_key_stands_there_twice_the_error_says_where() {
+        let error = fault("[endpoint]\nprefetch = 1\nprefetch = 2\n");
+        assert!(error.contains(":3") && error.contains("duplicate key"), "{error}");
+    }
+
+    #[test]
     fn when_a_secret_stands_in_the_wrong_place_no_error_repeats_it() {
         #[derive(Debug, Deserialize)]
         #[expect(dead_code, reason = "it is never right")]

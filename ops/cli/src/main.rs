@@ -1,6 +1,7 @@
 //! The `longhaul` command: operates a running system.
 //!
-//! It holds presentation only: what it shows and does is in `longhaul-ops`, over the seams of the brokers.
+//! It holds presentation: what it shows and does is in `longhaul-ops`, over the seams of the brokers. Only what RabbitMQ alone has, its
+//! delay levels, is asked for here.
 //!
 //! Exit codes: 0 done; 1 it could not be done, wholly or in part; 2 it was asked for wrongly, and nothing was done; 130 Ctrl-C.
 

@@ -13,4 +13,5 @@ pub mod delays;
 pub mod doctor;
 pub mod errors;
 pub mod outbox;
+pub mod queues;
 pub mod stored;

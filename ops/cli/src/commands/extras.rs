@@ -6,15 +6,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Subcommand};
 use longhaul_core::address::Address;
-use serde_json::{Value, json};
+use longhaul_ops::queues;
+use serde_json::json;
 
 use crate::args::Options;
 use crate::connect::System;
 use crate::failure::Failure;
 use crate::output::{Style, Table, print, print_json, shown};
-
-/// The most queues that are listed.
-const QUEUES: usize = 1_000;
 
 /// What can be asked about queues.
 #[derive(Debug, Subcommand)]
@@ -28,7 +26,7 @@ pub(crate) enum QueuesCommand {
 }
 
 /// Shows how deep queues are.
-pub(crate) async fn queues(
+pub(crate) async fn depths(
     system: &System,
     command: &QueuesCommand,
     json: bool,
@@ -38,29 +36,21 @@ pub(crate) async fn queues(
     for name in names {
         wanted.push(Address::new(name).map_err(|error| Failure::misused(error.to_string()))?);
     }
-    if wanted.is_empty() {
-        wanted = match system.admin.queues(QUEUES).await? {
-            Some(found) => found,
-            None => vec![system.error_queue.clone()],
-        };
-    }
+    let found = queues::list(&*system.admin, wanted, &system.error_queue).await?;
     let mut table = Table::new(&["QUEUE", "READY", "UNSETTLED", "DELAYED", "CONSUMERS"]);
     let (mut rows, mut missing) = (Vec::new(), 0_u32);
     let cell = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
-    for queue in &wanted {
-        match system.admin.depth(queue).await {
-            Ok(depth) => {
+    for row in found {
+        match row {
+            Ok(row) => {
                 table.row(vec![
-                    shown(queue.as_str()),
-                    depth.ready.to_string(),
-                    cell(depth.unsettled),
-                    cell(depth.delayed),
-                    cell(depth.consumers),
+                    shown(row.queue.as_str()),
+                    row.ready.to_string(),
+                    cell(row.unsettled),
+                    cell(row.delayed),
+                    cell(row.consumers),
                 ]);
-                rows.push(json!({
-                    "queue": queue, "ready": depth.ready, "unsettled": depth.unsettled,
-                    "delayed": depth.delayed, "consumers": depth.consumers,
-                }));
+                rows.push(row);
             }
             Err(error) => {
                 missing += 1;
@@ -69,7 +59,7 @@ pub(crate) async fn queues(
         }
     }
     if json {
-        print_json(&json!({ "queues": Value::Array(rows) }))?;
+        print_json(&json!({ "queues": rows }))?;
     } else {
         print(&table.render(Style::of_stdout()))?;
     }

@@ -67,7 +67,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
         Command::Queues(command) => {
             let system = System::connect(&options.connection).await?;
-            let done = extras::queues(&system, command, options.connection.json).await;
+            let done = extras::depths(&system, command, options.connection.json).await;
             ended(system, done).await
         }
     }
