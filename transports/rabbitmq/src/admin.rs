@@ -34,6 +34,8 @@ use waiting::{Level, WaitingPass};
 /// How long an operator that was there a moment ago (killed, for one) may take to be gone.
 const LEAVING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a queue that somebody consumes must stay as it is to be taken for one that stays so.
+const STEADY: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl QueueAdmin for RabbitMq {
@@ -142,7 +144,12 @@ impl RabbitMq {
             ),
             _ => lost(fault),
         })?;
-        let found = self.levels(link).await?;
+        let mut found = self.levels(link).await?;
+        let mut declarer = Declarer::new(link, &self.target.timing);
+        for (level, messages) in &mut found {
+            let ready = left_alone(&mut declarer, &level.queue).await.map_err(lost)?;
+            *messages = ready.into();
+        }
         let expected = found.iter().map(|(_, messages)| messages).sum();
         let channel = link.channel().await.map_err(lost)?;
         let levels = found.into_iter().map(|(level, _)| level).collect();
@@ -198,9 +205,9 @@ impl RabbitMq {
         lock(link, &self.names.operator_of(queue.as_str()), timing)
             .await
             .map_err(|fault| locking(&fault, queue))?;
-        // Only now nobody else holds any of it.
-        let look = declarer.look_at(queue.as_str()).await;
-        let (ready, _) = look.map_err(|fault| looking(&fault, queue))?;
+        // Only now no other operator takes any of it.
+        let ready = left_alone(&mut declarer, queue.as_str()).await;
+        let ready = ready.map_err(|fault| looking(&fault, queue))?;
         let channel = link.channel().await;
         Ok((channel.map_err(|fault| looking(&fault, queue))?, ready.into()))
     }
@@ -231,6 +238,22 @@ async fn lock(link: &Link, name: &str, timing: &Timing) -> Result<(), Fault> {
             Err(fault) => return Err(fault),
         }
     }
+}
+
+/// How many messages a queue has once it has back what was taken out of it by whoever had its lock before: that comes free before
+/// the queue knows that its owner is gone, and what was taken has a consumer until the queue does.
+async fn left_alone(declarer: &mut Declarer<'_>, queue: &str) -> Result<u32, Fault> {
+    let deadline = Instant::now() + LEAVING;
+    let mut look = declarer.look_at(queue).await?;
+    let mut since = Instant::now();
+    while look.1 > 0 && Instant::now() < deadline && since.elapsed() < STEADY {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let again = declarer.look_at(queue).await?;
+        if again != look {
+            (look, since) = (again, Instant::now());
+        }
+    }
+    Ok(look.0)
 }
 
 fn locking(fault: &Fault, queue: &Address) -> TransportError {

@@ -2,10 +2,13 @@
 
 mod request;
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
-use lapin::Channel;
+use lapin::{Channel, options::BasicQosOptions};
 use longhaul_core::transport::{TransportError, TransportErrorKind};
 use request::Object;
+use tokio::time::Instant;
 
 use crate::{
     fault::{Fault, FaultKind, within},
@@ -13,6 +16,45 @@ use crate::{
     plan::{Binding, Exchange, Plan, Queue},
     timing::Timing,
 };
+
+/// How long the broker waits for a quorum queue that it asks how many messages and consumers it has. Where there is no answer in
+/// that time, the broker says that there are none of either.
+const ASKED: Duration = Duration::from_millis(250);
+
+/// How many messages and consumers a queue has, as the queue itself says.
+pub(crate) async fn look(channel: &Channel, queue: &str, limit: Duration) -> Result<(u32, u32), Fault> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let asked = Instant::now();
+        let answer = request::passive_queue(channel, queue);
+        let found = within(limit, "a look at a queue", answer).await?;
+        let took = asked.elapsed();
+        if found != (0, 0) || took < ASKED {
+            return Ok(found);
+        }
+        let asked = Instant::now();
+        barrier(channel, limit).await?;
+        if is_answer(took, asked.elapsed()) {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            return Err(Fault::timed_out("the queue's own answer to a look at it", limit));
+        }
+    }
+}
+
+/// Whether the queue itself has said that it is empty, to a question that took so long: by the time that the way to the broker and
+/// back takes, far away as it may be.
+fn is_answer(took: Duration, way: Duration) -> bool {
+    took < ASKED || took.saturating_sub(way) < ASKED / 2
+}
+
+/// Waits until the broker has read what was sent over a channel before, and has passed on what came to it meanwhile.
+pub(crate) async fn barrier(channel: &Channel, limit: Duration) -> Result<(), Fault> {
+    // Harmless: it counts for consumers that begin afterwards, and each is preceded by another.
+    let harmless = channel.basic_qos(1, BasicQosOptions { global: false });
+    within(limit, "an answer", harmless).await
+}
 
 /// Declares over one connection. The broker closes the channel on every refusal, so channels come and go.
 pub(crate) struct Declarer<'a> {
@@ -102,12 +144,7 @@ impl<'a> Declarer<'a> {
     /// How many messages and consumers a queue has.
     pub(crate) async fn look_at(&mut self, queue: &str) -> Result<(u32, u32), Fault> {
         let channel = self.channel().await?;
-        within(
-            self.timing.answer,
-            "a look at a queue",
-            request::passive_queue(&channel, queue),
-        )
-        .await
+        look(&channel, queue, self.timing.answer).await
     }
 
     /// Whether a queue that is there has these arguments; an error where the broker does not let us compare.
@@ -182,6 +219,32 @@ impl<'a> Declarer<'a> {
         {
             Some((object, fault)) => Err(fault.while_doing(&format!("declare {}", object.name()))),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_the_broker_gave_up_asking_a_queue_that_is_no_answer_however_far_away_the_broker_is() {
+        let milliseconds = Duration::from_millis;
+        for (took, way, is_one) in [
+            (1, 1, true),
+            (249, 0, true),
+            (250, 0, false),
+            (251, 1, false),
+            (400, 399, true),
+            (300, 290, true),
+            (550, 300, false),
+            (550, 350, false),
+        ] {
+            assert_eq!(
+                is_answer(milliseconds(took), milliseconds(way)),
+                is_one,
+                "{took} {way}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
-use lapin::Channel;
+use lapin::{Channel, message::Delivery};
 use longhaul_core::{
     address::Address,
     admin::{Found, Pass, Place},
@@ -11,15 +11,13 @@ use longhaul_core::{
 };
 use tokio::time::Instant;
 
-use super::taking::Taking;
+use super::taking::{KEPT_IN_ORDER, Taking};
 use crate::{declare::Declarer, fault::Fault, link::Link, properties, timing::Timing};
 
 /// How often it is looked whether everything is back.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// How many times something is given back before the queue must have it: of 32 and more the broker loses the order.
 const AHEAD: u32 = 16;
-/// What is given back in one go keeps its order up to this many; beyond, the broker's own map of them has another one.
-pub(super) const KEPT_IN_ORDER: usize = 32;
 
 /// A look through one queue, on a connection of its own: when that ends, everything is back.
 pub(super) struct RabbitPass {
@@ -30,8 +28,8 @@ pub(super) struct RabbitPass {
     expected: u64,
     /// How many of the expected ones are still to come.
     left: u64,
-    /// The last delivery of each page.
-    pages: Vec<u64>,
+    /// Whether the queue itself was asked for any message.
+    is_asked: bool,
 }
 
 impl RabbitPass {
@@ -43,51 +41,81 @@ impl RabbitPass {
             timing,
             expected,
             left: expected,
-            pages: Vec::new(),
+            is_asked: false,
         }
     }
 
     /// Page by page and few at a time: the broker keeps the order only of what one consumer gives back, only of so many, and only
     /// while the queue keeps up.
     async fn put_back(&self) -> Result<(), Fault> {
+        let pages = self.taking.held_pages();
+        if pages.is_empty() {
+            return Ok(());
+        }
         let mut declarer = Declarer::new(&self.link, &self.timing);
-        let (before, _) = declarer.look_at(self.queue.as_str()).await?;
-        let (mut back, mut ahead, mut first) = (u64::from(before), 0, 0);
-        for end in &self.pages {
-            let held = self.taking.held_in(first..=*end);
-            first = end.saturating_add(1);
-            for some in held.chunks(KEPT_IN_ORDER) {
-                let Some(last) = some.last() else { continue };
-                self.taking.give_back_to(*last).await?;
-                back += u64::try_from(some.len()).unwrap_or(0);
-                ahead += 1;
-                if ahead == AHEAD {
-                    self.returned(&mut declarer, back).await?;
-                    ahead = 0;
-                }
+        let (before, consumers) = declarer.look_at(self.queue.as_str()).await?;
+        // Where somebody else takes some meanwhile, it can't be known how many are back.
+        let mut is_ours = self.taking.is_own(consumers);
+        let (mut back, mut ahead) = (u64::from(before), 0);
+        for some in pages.iter().flat_map(|page| page.chunks(KEPT_IN_ORDER)) {
+            let Some(last) = some.last() else { continue };
+            self.taking.give_back_to(*last).await?;
+            back += u64::try_from(some.len()).unwrap_or(0);
+            ahead += 1;
+            if ahead == AHEAD {
+                is_ours = is_ours && self.returned(&mut declarer, back).await?;
+                ahead = 0;
             }
         }
-        self.returned(&mut declarer, back).await
-    }
-
-    /// Waits until the queue has as many messages again. Where somebody else takes some meanwhile, that can't be known.
-    async fn returned(&self, declarer: &mut Declarer<'_>, back: u64) -> Result<(), Fault> {
-        let deadline = Instant::now() + self.timing.close;
-        while Instant::now() < deadline {
-            let (ready, consumers) = declarer.look_at(self.queue.as_str()).await?;
-            if u64::from(ready) >= back || consumers > 0 {
-                break;
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
+        if is_ours {
+            self.returned(&mut declarer, back).await?;
         }
         Ok(())
     }
 
+    /// Waits until the queue has as many messages again; `false`: it had not in time.
+    async fn returned(&self, declarer: &mut Declarer<'_>, back: u64) -> Result<bool, Fault> {
+        let deadline = Instant::now() + self.timing.close;
+        loop {
+            let (ready, _) = declarer.look_at(self.queue.as_str()).await?;
+            if u64::from(ready) >= back {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn page(&mut self, limit: usize) -> Result<Vec<Delivery>, Fault> {
+        let queue = self.queue.as_str();
+        let was_asked = std::mem::replace(&mut self.is_asked, true);
+        if self.left == 0 {
+            if was_asked {
+                return Ok(Vec::new());
+            }
+            // The broker says of a queue without a leader that it is empty.
+            let page = self.taking.ask(queue).await?;
+            if !page.is_empty() {
+                let (ready, _) = Declarer::new(&self.link, &self.timing).look_at(queue).await?;
+                self.left = ready.into();
+            }
+            return Ok(page);
+        }
+        let page = self.taking.page(queue, limit, self.left).await?;
+        let count = u64::try_from(page.len()).unwrap_or(u64::MAX);
+        self.left = if count == 0 {
+            0
+        } else {
+            self.left.saturating_sub(count)
+        };
+        Ok(page)
+    }
+
     async fn finish(&mut self) -> Result<(), Fault> {
         // A message that comes with it is given back with the others.
-        for delivery in self.taking.flush(self.queue.as_str()).await? {
-            self.pages.push(delivery.delivery_tag);
-        }
+        self.taking.flush(self.queue.as_str()).await?;
         self.put_back().await
     }
 
@@ -103,24 +131,13 @@ impl Pass for RabbitPass {
     }
 
     async fn next(&mut self, limit: usize) -> Result<Vec<Found>, TransportError> {
-        if self.left == 0 {
-            return Ok(Vec::new());
-        }
-        let page = match self.taking.page(self.queue.as_str(), limit, self.left).await {
+        let page = match self.page(limit).await {
             Ok(page) => page,
             Err(fault) => {
                 self.link.cut();
                 return Err(self.lost(&fault));
             }
         };
-        let count = u64::try_from(page.len()).unwrap_or(u64::MAX);
-        self.left = if count == 0 {
-            0
-        } else {
-            self.left.saturating_sub(count)
-        };
-        self.pages
-            .extend(page.iter().map(|delivery| delivery.delivery_tag).max());
         let found = page.into_iter().map(|delivery| {
             let place = Place(delivery.delivery_tag);
             let (incoming, redeliveries) =

@@ -1,6 +1,6 @@
 //! Taking messages page by page without acknowledging them, on one channel.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::StreamExt;
 use lapin::{
@@ -13,9 +13,16 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 use longhaul_core::admin::Place;
+use tokio::time::Instant;
 
-use super::pass::KEPT_IN_ORDER;
-use crate::fault::{Fault, within};
+use super::{LEAVING, LOOK_AGAIN};
+use crate::{
+    declare::{barrier, look},
+    fault::{Fault, within},
+};
+
+/// What is given back in one go keeps its order up to this many; beyond, the broker's own map of them has another one.
+pub(super) const KEPT_IN_ORDER: usize = 32;
 
 /// How many bytes of bodies one page may have, going by the largest one so far.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -25,6 +32,9 @@ const FIRST_PAGE: usize = 16;
 const MOST_OF_A_PAGE: usize = KEPT_IN_ORDER;
 /// How long a page waits for one more message before it asks whether there is any.
 const QUIET: Duration = Duration::from_millis(250);
+/// How long a page waits for one more message after the queue has said that it has no more: the broker's node that hands them out may
+/// be behind the one that says so.
+const BEHIND: Duration = Duration::from_secs(1);
 /// How many acknowledgements go out before the broker is asked whether it has read them.
 const ACKS: usize = 512;
 
@@ -40,6 +50,8 @@ pub(super) struct Taking {
     limit: Duration,
     /// Deliveries that were neither taken out nor given back.
     held: BTreeSet<u64>,
+    /// The last delivery of each page.
+    pages: Vec<u64>,
     /// Whether anything was taken out since the last flush.
     removed: bool,
     largest: Option<usize>,
@@ -51,6 +63,7 @@ impl Taking {
             channel,
             limit,
             held: BTreeSet::new(),
+            pages: Vec::new(),
             removed: false,
             largest: None,
         }
@@ -64,16 +77,41 @@ impl Taking {
         left: u64,
     ) -> Result<Vec<Delivery>, Fault> {
         let most = self.at_most(limit, left);
-        let mut page = self.consume(queue, most).await?;
-        if page.is_empty() {
-            // The broker itself says whether there is none.
-            page.extend(self.get(queue).await?);
+        let deadline = Instant::now() + LEAVING;
+        loop {
+            let page = self.consume(queue, most).await?;
+            if !page.is_empty() {
+                return Ok(self.taken(page));
+            }
+            // What comes too late for a consumer goes back to the queue, and the consumer is counted until then.
+            let (ready, consumers) = look(&self.channel, queue, self.limit).await?;
+            let is_through = ready == 0 && self.is_own(consumers);
+            if is_through || Instant::now() >= deadline {
+                return self.ask(queue).await;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        self.held
-            .extend(page.iter().map(|delivery| delivery.delivery_tag));
+    }
+
+    /// Asks a queue that seems to be empty for a message: nobody but the queue itself can say that there is none.
+    pub(super) async fn ask(&mut self, queue: &str) -> Result<Vec<Delivery>, Fault> {
+        let page = self.get(queue).await?.into_iter().collect();
+        Ok(self.taken(page))
+    }
+
+    fn taken(&mut self, page: Vec<Delivery>) -> Vec<Delivery> {
+        let tags = page.iter().map(|delivery| delivery.delivery_tag);
+        self.pages.extend(tags.clone().max());
+        self.held.extend(tags);
         let largest = page.iter().map(|delivery| delivery.data.len()).max();
         self.largest = self.largest.max(largest);
-        Ok(page)
+        page
+    }
+
+    /// Whether a queue that has so many consumers may have none but those of the pages that are held: each page has one of its own,
+    /// which is counted until all of the page is settled.
+    pub(super) fn is_own(&self, consumers: u32) -> bool {
+        usize::try_from(consumers).is_ok_and(|consumers| consumers <= self.held_pages().len())
     }
 
     fn at_most(&self, limit: usize, left: u64) -> u16 {
@@ -94,12 +132,13 @@ impl Taking {
         let mut consumer = within(self.limit, "a consumer", consume).await?;
         let most = usize::from(most);
         let mut page = Vec::with_capacity(most);
-        while page.len() < most {
-            match tokio::time::timeout(QUIET, consumer.next()).await {
-                Ok(Some(delivery)) => page.push(delivery?),
-                Ok(None) => return Err(Fault::lost("the broker ended the consumer")),
-                Err(_) => break,
-            }
+        fill(&mut consumer, &mut page, most, QUIET).await?;
+        if page.len() < most {
+            // Where the queue has more, all that the consumer may hold is on its way to it.
+            let (ready, _) = look(&self.channel, queue, self.limit).await?;
+            barrier(&self.channel, self.limit).await?;
+            let patience = if ready > 0 { self.limit } else { BEHIND };
+            fill(&mut consumer, &mut page, most, patience).await?;
         }
         let tag = consumer.tag();
         let cancel = self.channel.basic_cancel(tag, BasicCancelOptions::default());
@@ -130,15 +169,9 @@ impl Taking {
                 within(self.limit, "an acknowledgement", ack).await?;
                 self.removed = true;
             }
-            self.barrier().await?;
+            barrier(&self.channel, self.limit).await?;
         }
         Ok(())
-    }
-
-    /// Waits until the broker has read what was sent before.
-    async fn barrier(&self) -> Result<(), Fault> {
-        let harmless = self.channel.basic_qos(1, BasicQosOptions { global: false });
-        within(self.limit, "what was settled", harmless).await
     }
 
     /// Waits until the queue itself has settled what was taken out of it. Messages may come with it: they are held.
@@ -148,17 +181,20 @@ impl Taking {
             return Ok(came);
         }
         for _ in 0..FLUSHES {
-            if let Some(delivery) = self.get(queue).await? {
-                self.held.insert(delivery.delivery_tag);
-                came.push(delivery);
-            }
+            came.extend(self.ask(queue).await?);
         }
         Ok(came)
     }
 
-    /// What is held of these deliveries.
-    pub(super) fn held_in(&self, deliveries: RangeInclusive<u64>) -> Vec<u64> {
-        self.held.range(deliveries).copied().collect()
+    /// What is held of each page that has any left.
+    pub(super) fn held_pages(&self) -> Vec<Vec<u64>> {
+        let mut first = 0;
+        let held = self.pages.iter().map(|end| {
+            let held: Vec<_> = self.held.range(first..=*end).copied().collect();
+            first = end.saturating_add(1);
+            held
+        });
+        held.filter(|held| !held.is_empty()).collect()
     }
 
     /// Gives back everything that is held up to this delivery. It stays noted as held.
@@ -176,7 +212,8 @@ impl Taking {
         if let Some(last) = self.held.last().copied() {
             self.give_back_to(last).await?;
             self.held.clear();
-            self.barrier().await?;
+            self.pages.clear();
+            barrier(&self.channel, self.limit).await?;
         }
         Ok(())
     }
@@ -184,6 +221,23 @@ impl Taking {
 
 fn name(queue: &str) -> ShortString {
     ShortString::try_new(queue).unwrap_or_default()
+}
+
+/// Takes what comes, up to `most`, until nothing comes for so long.
+async fn fill(
+    consumer: &mut Consumer,
+    page: &mut Vec<Delivery>,
+    most: usize,
+    quiet: Duration,
+) -> Result<(), Fault> {
+    while page.len() < most {
+        match tokio::time::timeout(quiet, consumer.next()).await {
+            Ok(Some(delivery)) => page.push(delivery?),
+            Ok(None) => return Err(Fault::lost("the broker ended the consumer")),
+            Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 /// What was on its way when the consumer was cancelled.

@@ -41,9 +41,10 @@ pub(super) struct WaitingPass {
 }
 
 /// How far the look through one level is.
-#[derive(Debug)]
 struct Stage {
     level: Level,
+    /// What came when it was asked whether there is anything.
+    first: Vec<Delivery>,
     /// How many are still to come, of what was there when it began.
     left: u64,
     /// Whether what came late was handed out too: only once, so that it ends while others send.
@@ -79,6 +80,11 @@ impl WaitingPass {
                 }
                 continue;
             };
+            let first = std::mem::take(&mut stage.first);
+            if !first.is_empty() {
+                let level = stage.level.number;
+                return Ok(self.found(level, first));
+            }
             if stage.left > 0 {
                 let page = self.taking.page(&stage.level.queue, limit, stage.left).await?;
                 let count = u64::try_from(page.len()).unwrap_or(u64::MAX);
@@ -108,15 +114,23 @@ impl WaitingPass {
     async fn begin(&mut self) -> Result<bool, Fault> {
         let mut declarer = Declarer::new(&self.link, &self.timing);
         while let Some(level) = self.next.pop_front() {
-            let (ready, _) = declarer.look_at(&level.queue).await?;
-            if ready > 0 {
-                self.now = Some(Stage {
-                    level,
-                    left: ready.into(),
-                    is_over: false,
-                });
-                return Ok(true);
+            let (mut ready, _) = declarer.look_at(&level.queue).await?;
+            let mut first = Vec::new();
+            if ready == 0 {
+                // The broker says of a queue without a leader that it is empty.
+                first = self.taking.ask(&level.queue).await?;
+                if first.is_empty() {
+                    continue;
+                }
+                (ready, _) = declarer.look_at(&level.queue).await?;
             }
+            self.now = Some(Stage {
+                level,
+                first,
+                left: ready.into(),
+                is_over: false,
+            });
+            return Ok(true);
         }
         Ok(false)
     }
@@ -202,7 +216,7 @@ impl fmt::Debug for WaitingPass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WaitingPass")
             .field("prefix", &self.delays.prefix())
-            .field("now", &self.now)
+            .field("now", &self.now.as_ref().map(|stage| &stage.level))
             .finish_non_exhaustive()
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
 use super::{Incarnation, QueueReceiver, Taken, Ticket, settler};
 use crate::{
     backoff::Backoff,
-    declare::Declarer,
+    declare::{Declarer, look},
     fault::{Fault, FaultKind, within},
     health::{ConsumerHealth, HealthBoard},
     link::{Link, LinkState, Target},
@@ -141,23 +141,27 @@ pub(crate) async fn start(
 /// Whoever else consumes a queue. RabbitMQ does not keep others from a quorum queue, so we look: before we consume, and
 /// after it, for somebody who has looked at the same time as we did.
 struct Others<'a> {
-    settings: &'a ConsumerSettings,
-    link: &'a Link,
     queue: &'a str,
+    /// For the broker's answer to one look.
+    limit: Duration,
 }
 
 impl Others<'_> {
     /// Fails where there are more than our own consumers. One that has just died gets a moment to leave.
-    async fn are_gone(&self, own: u32) -> Result<(), Fault> {
-        let queue = self.queue;
+    ///
+    /// Our own must be on this channel: only then the queue knows of it before it is looked at.
+    async fn are_gone(&self, channel: &Channel, own: u32) -> Result<(), Fault> {
         let deadline = Instant::now() + LEAVING;
-        let mut declarer = Declarer::new(self.link, &self.settings.target.timing);
         loop {
-            let others = declarer.look_at(queue).await?.1.saturating_sub(own);
-            if others == 0 {
+            let (_, consumers) = look(channel, self.queue, self.limit).await?;
+            if consumers == own {
                 return Ok(());
             }
+            let others = consumers.saturating_sub(own);
             if Instant::now() >= deadline {
+                if others == 0 {
+                    return Err(Fault::lost("the queue has no leader that says who consumes it"));
+                }
                 return Err(Fault {
                     kind: FaultKind::Locked,
                     text: format!("it is to be consumed alone, and has {others} consumers already"),
@@ -276,13 +280,12 @@ impl Supervisor {
             return self.consume_now(link).await;
         }
         let others = Others {
-            settings: &self.settings,
-            link: &link,
             queue: &self.queue,
+            limit: self.settings.target.timing.answer,
         };
-        others.are_gone(0).await?;
-        let live = self.consume_now(Arc::clone(&link)).await?;
-        others.are_gone(1).await?;
+        others.are_gone(&link.channel().await?, 0).await?;
+        let live = self.consume_now(link).await?;
+        others.are_gone(&live.channel, 1).await?;
         Ok(live)
     }
 

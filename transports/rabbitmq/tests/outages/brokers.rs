@@ -58,6 +58,23 @@ impl Brokers {
         self.run(&[&["ctl", name], arguments].concat(), &[]).await
     }
 
+    /// From now on holds up a process of the broker again and again for so many milliseconds, and lets it go on for 20 between.
+    pub(crate) async fn hold_up(&self, name: &str, process: &str, milliseconds: u32) {
+        let rounds = 120_000 / (milliseconds + 20);
+        // To hold up one that writes in this very moment may fail.
+        let slow = format!(
+            "spawn(fun() -> register(hold_up, self()), P = whereis('{process}'), \
+             [begin (catch erlang:suspend_process(P, [unless_suspending])), timer:sleep({milliseconds}), \
+             (catch erlang:resume_process(P)), timer:sleep(20) end || _ <- lists:seq(1, {rounds})] end), ok."
+        );
+        self.ctl(name, &["eval", &slow]).await;
+    }
+
+    /// Holds up nothing any more.
+    pub(crate) async fn let_go(&self, name: &str) {
+        self.ctl(name, &["eval", "exit(whereis(hold_up), kill)."]).await;
+    }
+
     async fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());

@@ -14,3 +14,4 @@ mod alarms;
 mod brokers;
 mod orders;
 mod restarts;
+mod slow;
