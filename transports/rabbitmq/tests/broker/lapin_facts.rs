@@ -1,6 +1,6 @@
 //! What the transport relies on in lapin and in the broker: one probe each, so that an upgrade which changes it shows.
 
-use std::{task::Poll, time::Duration};
+use std::task::Poll;
 
 use futures_util::{StreamExt, poll};
 use lapin::{
@@ -250,9 +250,7 @@ async fn when_a_message_id_is_not_utf8_lapin_alone_loses_its_connection() {
         let mut consumer = consume.await.unwrap();
         assert!(soon("the error", consumer.next()).await.unwrap().is_err());
         let gone = async || (!victim.connection.status().connected()).then_some(());
-        tokio::time::timeout(Duration::from_secs(5), until("the end of the connection", gone))
-            .await
-            .unwrap();
+        until("the end of the connection", gone).await;
     })
     .await;
 }

@@ -104,9 +104,11 @@ async fn accept(
         let (mode, mut cuts, broker) = (mode.clone(), cuts.clone(), Arc::clone(&broker));
         cuts.mark_unchanged();
         tokio::spawn(async move {
+            // What comes after a cut must not pass over a connection that it was to end.
             tokio::select! {
-                () = serve(client, &broker, mode) => {}
+                biased;
                 _ = cuts.changed() => {}
+                () = serve(client, &broker, mode) => {}
             }
         });
     }

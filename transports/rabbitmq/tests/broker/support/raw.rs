@@ -1,6 +1,6 @@
 //! The broker without the transport: what an operator or a foreign program would do.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties,
@@ -11,7 +11,9 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use super::url;
+use tokio::time::Instant;
+
+use super::{until, url};
 
 /// A plain connection.
 pub(crate) struct Raw {
@@ -87,11 +89,27 @@ impl Raw {
             passive: true,
             ..Default::default()
         };
-        let queue = channel
-            .queue_declare(name.into(), options, FieldTable::default())
-            .await
-            .ok()?;
-        Some((queue.message_count(), queue.consumer_count()))
+        loop {
+            let asked = Instant::now();
+            let queue = channel
+                .queue_declare(name.into(), options, FieldTable::default())
+                .await
+                .ok()?;
+            let found = (queue.message_count(), queue.consumer_count());
+            // The broker answers for a queue that does not within 250 ms.
+            if found != (0, 0) || asked.elapsed() < Duration::from_millis(250) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Waits until a queue has so many messages and consumers.
+    pub(crate) async fn becomes(&self, name: &str, messages_and_consumers: (u32, u32)) {
+        let what = format!("{messages_and_consumers:?} in {name}");
+        until(&what, async || {
+            (self.look(name).await == Some(messages_and_consumers)).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn publish(&self, queue: &str, body: &[u8], properties: BasicProperties) {

@@ -67,9 +67,11 @@ async fn accept(
         let (target, mut cuts, requests) = (Arc::clone(&target), cuts.clone(), Arc::clone(&requests));
         cuts.mark_unchanged();
         tokio::spawn(async move {
+            // What comes after a cut must not pass over a connection that it was to end.
             tokio::select! {
-                () = serve(client, &target, &requests) => {}
+                biased;
                 _ = cuts.changed() => {}
+                () = serve(client, &target, &requests) => {}
             }
         });
     }
