@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use longhaul_core::address::Address;
@@ -18,6 +19,9 @@ use longhaul_core::transport::{
 };
 
 use crate::admin_suite::AdminFixture;
+
+/// How often it is looked whether a queue holds what it is to hold.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 struct Bench<'a> {
     fixture: &'a dyn AdminFixture,
@@ -68,6 +72,17 @@ impl<'a> Bench<'a> {
             to: Destination::Queue(self.queue.clone()),
             due: None,
         }
+    }
+
+    /// Waits until the queue holds so many messages: brokers may say so only a moment after they have taken them.
+    async fn holds(&self, count: u64) {
+        let clock = self.fixture.clock();
+        self.within(&format!("{count} messages in the queue"), async {
+            while self.admin.depth(&self.queue).await.expect("a depth").ready != count {
+                clock.sleep(LOOK_AGAIN).await;
+            }
+        })
+        .await;
     }
 
     async fn begin(&self) -> Box<dyn Pass> {
@@ -143,8 +158,8 @@ pub async fn when_a_queue_is_looked_through_all_of_it_is_shown_and_stays_in_its_
     fixture: &dyn AdminFixture,
 ) {
     let bench = Bench::new(fixture, 120).await;
-    assert_eq!(bench.admin.depth(&bench.queue).await.expect("a depth").ready, 120);
     for limit in [50, 1000] {
+        bench.holds(120).await;
         let mut pass = bench.begin().await;
         assert_eq!(pass.expected(), 120);
         assert_eq!(ids(&bench.rest(&mut pass, limit).await), numbers(0..120));
@@ -193,6 +208,7 @@ pub async fn when_a_message_comes_meanwhile_it_is_not_shown(fixture: &dyn AdminF
     bench.send(5..8).await;
     assert_eq!(ids(&bench.rest(&mut pass, 2).await), numbers(0..5));
     bench.close(pass).await;
+    bench.holds(8).await;
     let mut pass = bench.begin().await;
     assert_eq!(bench.rest(&mut pass, 100).await.len(), 8);
     bench.close(pass).await;
