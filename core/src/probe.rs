@@ -155,11 +155,13 @@ pub enum Mutant {
     MoveOverridden,
     /// A retry, a replay and an alarm that was moved are the same copy as the message (of a transport).
     CopiesAlike,
+    /// An operator's replay takes a message out of the error queue before its copy is sent (of what operators do).
+    ReplayDeletesFirst,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AckBeforeCommit,
         Self::CommitNotSynced,
         Self::MarkBeforeConfirm,
@@ -182,6 +184,7 @@ impl Mutant {
         Self::BreakerStuck,
         Self::MoveOverridden,
         Self::CopiesAlike,
+        Self::ReplayDeletesFirst,
     ];
 }
 

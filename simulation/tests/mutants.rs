@@ -54,7 +54,9 @@ fn finders(mutant: Mutant) -> &'static [&'static str] {
 fn every_mutant_is_caught_by_the_rule_that_is_for_it() {
     let mut missed = Vec::new();
     println!("{:<24} {:>9}  broken", "mutant", "schedules");
-    for mutant in Mutant::ALL {
+    // No endpoint replays: what operators do has schedules of its own, in `replay.rs`.
+    let of_endpoints = |mutant: &Mutant| *mutant != Mutant::ReplayDeletesFirst;
+    for mutant in Mutant::ALL.into_iter().filter(of_endpoints) {
         let caught = (0..MOST).find_map(|seed| {
             mutate(Some(mutant));
             let broken = system(mutant, seed).breaks(seed);

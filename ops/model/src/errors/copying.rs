@@ -73,6 +73,10 @@ pub(crate) async fn copy(
     for some in copies.chunks(most) {
         pace.wait_for(some.len()).await;
         let batch: Vec<Dispatch> = some.iter().map(|copy| copy.dispatch.clone()).collect();
+        if deletes_first() {
+            let places: Vec<Place> = some.iter().map(|copy| copy.place).collect();
+            walk.remove(&places).await?;
+        }
         let results = transport.dispatch(&batch).await;
         let (mut confirmed, mut over) = (Vec::with_capacity(some.len()), None);
         for (copy, result) in some.iter().zip(results) {
@@ -107,4 +111,12 @@ pub(crate) const fn is_over(kind: TransportErrorKind) -> bool {
             | TransportErrorKind::Denied
             | TransportErrorKind::Closed
     )
+}
+
+/// Whether a test makes this wrong on purpose.
+fn deletes_first() -> bool {
+    #[cfg(feature = "simulation")]
+    return longhaul_core::probe::is_mutated(longhaul_core::probe::Mutant::ReplayDeletesFirst);
+    #[cfg(not(feature = "simulation"))]
+    return false;
 }
