@@ -74,13 +74,18 @@ pub use longhaul_sqs as sqs;
 
 #[cfg(feature = "testing")]
 pub mod testing {
-    //! What tests need: [`scenario`] for one saga, [`Simulation`] for a whole system, the contract suites for adapters.
+    //! What tests need: [`scenario`] for one saga, [`Simulation`] for a whole system, the contract suites for adapters
+    //! ([`transport_suite`], [`store_suite`], and [`admin_suite`] for what operators do with queues).
 
     pub use longhaul_simulation::{
-        Call, Effects, Failure, FaultKind, Faults, Holds, Outside, Personality, Schedule, Sent, Simulation,
-        Summary, Unreachable, Workload, World,
+        Call, Committed, CrashPoint, Effects, Explored, Failure, FaultKind, Faults, Holds, InvalidSchedule,
+        Moment, Outside, Personality, PointCount, Schedule, Sent, Simulation, Summary, Unreachable, Workload,
+        World,
     };
-    pub use longhaul_testing::{scenario, store_suite, transport_suite, virtual_time};
+    pub use longhaul_testing::{
+        admin_contract_suite, admin_suite, scenario, store_contract_suite, store_suite,
+        transport_contract_suite, transport_suite, virtual_time,
+    };
 }
 
 pub mod prelude {

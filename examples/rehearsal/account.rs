@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Event, Serialize, Deserialize)]
 #[message("savings.account_opened.v1")]
-struct AccountOpened {
-    account: u64,
+pub(crate) struct AccountOpened {
+    pub(crate) account: u64,
 }
 
 #[derive(Debug, Command, Serialize, Deserialize)]
 #[message("savings.pay_in.v1")]
-struct PayIn {
-    account: u64,
-    cents: i64,
+pub(crate) struct PayIn {
+    pub(crate) account: u64,
+    pub(crate) cents: i64,
 }
 
 /// `MENDED`: the version after the bug was found.
 #[derive(Serialize, Deserialize)]
-struct Account<const MENDED: bool> {
+pub(crate) struct Account<const MENDED: bool> {
     cents: i64,
 }
 

@@ -2,7 +2,7 @@
 //! at a time.
 
 mod connection;
-mod messages;
+pub(crate) mod messages;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use clap::Parser;
 use longhaul::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::messages::orders::{OrderConfirmed, OrderRejected, PlaceOrder};
-use crate::messages::warehouse::{ItemReserved, ItemSoldOut, ReserveItem};
+use self::messages::orders::{OrderConfirmed, OrderRejected, PlaceOrder};
+use self::messages::warehouse::{ItemReserved, ItemSoldOut, ReserveItem};
 
 /// Runs the orders endpoint until it is asked to stop.
 #[derive(Parser)]
@@ -36,16 +36,16 @@ async fn main() -> Result<(), longhaul::Error> {
 }
 
 /// How long the warehouse may take. SQS keeps messages for 15 minutes at most; the rest of an hour waits in the store.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// Confirms an order once its item is reserved.
 #[derive(Serialize, Deserialize)]
-struct OrderSaga {
+pub(crate) struct OrderSaga {
     order: String,
 }
 
 #[derive(Serialize, Deserialize)]
-enum Deadline {
+pub(crate) enum Deadline {
     Warehouse,
 }
 

@@ -2,11 +2,11 @@
 
 mod connection;
 #[path = "messages/warehouse.rs"]
-mod messages;
+pub(crate) mod messages;
 
 use longhaul::prelude::*;
 
-use crate::messages::{ItemReserved, ItemSoldOut, ReserveItem};
+use self::messages::{ItemReserved, ItemSoldOut, ReserveItem};
 
 #[tokio::main]
 async fn main() -> Result<(), longhaul::Error> {
@@ -18,7 +18,7 @@ async fn main() -> Result<(), longhaul::Error> {
         .await
 }
 
-struct Warehouse;
+pub(crate) struct Warehouse;
 
 impl Handler<ReserveItem> for Warehouse {
     /// Asked twice, it says the same twice, under the same message id: the saga hears it once.

@@ -7,7 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use longhaul_simulation::{Explored, FaultKind, Faults, Simulation, Summary, run_in_parallel, systems};
+use longhaul_simulation::{
+    CrashPoint, Explored, FaultKind, Faults, Simulation, Summary, run_in_parallel, systems,
+};
 use serde_json::json;
 
 /// A third of a schedule is spent in the allocator.
@@ -100,15 +102,7 @@ fn run_pairs() -> bool {
             }
         };
         match systems::one_message().faults(faults).explore(2, shown) {
-            Ok(Explored {
-                places,
-                singles,
-                pairs,
-            }) => {
-                println!(
-                    "{name}: {places} places, {singles} schedules with one, {pairs} with two: nothing broke"
-                );
-            }
+            Ok(explored) => tell_explored(name, &explored),
             Err(failure) => {
                 println!("{name}:\n{failure}");
                 return false;
@@ -116,6 +110,36 @@ fn run_pairs() -> bool {
         }
     }
     true
+}
+
+/// How many schedules there were, and which points of the runtime were passed in them: a process can end at no other.
+fn tell_explored(name: &str, explored: &Explored) {
+    let Explored {
+        places,
+        singles,
+        pairs,
+        quiet,
+        ..
+    } = explored;
+    println!("{name}: {places} places, {singles} schedules with one, {pairs} with two: nothing broke");
+    let passed = explored.passed();
+    let by_faults: Vec<_> = passed.difference(quiet).collect();
+    let never: Vec<_> = CrashPoint::ALL
+        .into_iter()
+        .filter(|point| !passed.contains(point))
+        .collect();
+    let all = CrashPoint::ALL.len();
+    println!(
+        "  {} of {all} points are passed when nothing goes wrong: {quiet:?}",
+        quiet.len()
+    );
+    println!("  {} more when something does: {by_faults:?}", by_faults.len());
+    println!("  {} never: {never:?}", never.len());
+    println!(
+        "  a process ended at {} sides of the {}",
+        explored.ends(),
+        passed.len()
+    );
 }
 
 /// What is known so far, and when it was shown last.

@@ -1,7 +1,7 @@
 //! What must be true of every schedule, whatever the system under test: rules over the trace.
 //!
-//! A rule is a function from a trace to its first violation. Each is shown, in its tests, a trace that breaks it and one
-//! with unknown outcomes that does not.
+//! A rule is a function from a trace to its first violation. Each is shown, in its tests, a trace that breaks it; and all of them,
+//! in `unknown`, a trace with unknown outcomes of sends and commits that breaks none, and what breaks each of them after it.
 
 mod arrivals;
 mod commits;
@@ -13,6 +13,8 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod story;
 mod timeouts;
+#[cfg(test)]
+mod unknown;
 
 use crate::trace::Trace;
 

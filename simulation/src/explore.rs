@@ -1,15 +1,18 @@
 //! Small systems, exhaustively: every fault at every place, and every pair of them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use longhaul_core::probe::CrashPoint;
 
 use crate::faults::{FaultKind, Faults};
 use crate::machine::Run;
 use crate::plan::{Fault, Place, Schedule, Site};
 use crate::report::Failure;
-use crate::simulation::Simulation;
+use crate::simulation::{PointCount, Simulation, add_counts};
 
 /// What was explored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Explored {
     /// Places at which something could go wrong when nothing did.
     pub places: u64,
@@ -17,6 +20,29 @@ pub struct Explored {
     pub singles: u64,
     /// Schedules with two, the second at any place that was passed after the first.
     pub pairs: u64,
+    /// The points of the runtime that were passed when nothing went wrong.
+    pub quiet: BTreeSet<CrashPoint>,
+    /// How often each point of the runtime was passed in all these schedules, and how often a process ended there.
+    pub points: Vec<PointCount>,
+}
+
+impl Explored {
+    /// The points of the runtime that were passed in any of these schedules: at no other could a process end.
+    #[must_use]
+    pub fn passed(&self) -> BTreeSet<CrashPoint> {
+        let passed = self.points.iter().filter(|count| count.passed > 0);
+        passed.map(|count| count.point).collect()
+    }
+
+    /// The sides of points at which a process ended, of those that were passed.
+    #[must_use]
+    pub fn ends(&self) -> usize {
+        self.points.iter().filter(|count| count.crashed > 0).count()
+    }
+
+    fn count(&mut self, run: &Run) {
+        add_counts(&mut self.points, &PointCount::all_of(run));
+    }
 }
 
 impl Simulation {
@@ -37,17 +63,22 @@ impl Simulation {
                 ..Schedule::default()
             };
             let quiet = self.try_schedule(&nothing)?;
+            explored.count(&quiet);
+            let passed = PointCount::all_of(&quiet).into_iter();
+            let passed = passed.filter(|count| count.passed > 0);
+            explored.quiet.extend(passed.map(|count| count.point));
             for first in self.choices(&quiet, None) {
                 explored.places += 1;
                 let single = nothing.with(first);
                 let run = self.try_schedule(&single)?;
+                explored.count(&run);
                 explored.singles += 1;
                 tell(&explored);
                 if depth < 2 {
                     continue;
                 }
                 for second in self.choices(&run, Some(&single)) {
-                    self.try_schedule(&single.with(second))?;
+                    explored.count(&self.try_schedule(&single.with(second))?);
                     explored.pairs += 1;
                     tell(&explored);
                 }

@@ -104,7 +104,24 @@ pub struct PointCount {
     pub crashed: u64,
 }
 
+/// Adds the counts of another part of the same work.
+pub(crate) fn add_counts(all: &mut Vec<PointCount>, others: &[PointCount]) {
+    if all.is_empty() {
+        all.extend_from_slice(others);
+        return;
+    }
+    for (own, others) in all.iter_mut().zip(others) {
+        own.passed += others.passed;
+        own.crashed += others.crashed;
+    }
+}
+
 impl PointCount {
+    /// Those of all points, before and after, in one order.
+    pub(crate) fn all_of(run: &Run) -> Vec<Self> {
+        Site::all().filter_map(|site| Self::of(run, site)).collect()
+    }
+
     fn of(run: &Run, site: Site) -> Option<Self> {
         let Site::Point(point, moment) = site else {
             return None;
@@ -125,14 +142,7 @@ impl Summary {
         self.messages += other.messages;
         self.faults += other.faults;
         self.virtual_time += other.virtual_time;
-        if self.points.is_empty() {
-            self.points.clone_from(&other.points);
-        } else {
-            for (own, others) in self.points.iter_mut().zip(&other.points) {
-                own.passed += others.passed;
-                own.crashed += others.crashed;
-            }
-        }
+        add_counts(&mut self.points, &other.points);
     }
 
     fn of(run: &Run) -> Self {
@@ -141,7 +151,7 @@ impl Summary {
             messages: run.messages,
             faults: run.schedule.len() as u64,
             virtual_time: run.virtual_time,
-            points: Site::all().filter_map(|site| PointCount::of(run, site)).collect(),
+            points: PointCount::all_of(run),
         }
     }
 }

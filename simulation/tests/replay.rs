@@ -1,6 +1,8 @@
 //! An operator's replay that ends or fails at any of its calls, and is made again: no message is lost. The real replay over a real
 //! broker (the embedded one), whose every call may be cut; on purpose the wrong way round, messages are lost.
 
+#![expect(clippy::expect_used, reason = "a test fails where something goes wrong")]
+
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use super::Finding;
 use crate::trace::{Trace, What};
 
 /// What a message in the error queue says about its failure.
-const REASONS: [&str; 9] = [
+pub(super) const REASONS: [&str; 9] = [
     headers::ERROR_REASON,
     headers::ERROR_TEXT,
     headers::ERROR_CLASS,

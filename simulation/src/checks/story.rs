@@ -175,6 +175,28 @@ impl Story {
         self.note(0, taken).after(after).note(0, delivered)
     }
 
+    /// The broker takes it, to come at `due`, by a clock that is right.
+    pub(crate) fn taken_until(self, envelope: &Arc<Envelope>, due: Timestamp) -> Self {
+        let local = self.now();
+        let taken = What::Taken {
+            envelope: Arc::clone(envelope),
+            queue: Some(sales()),
+            due: Some(due),
+            local,
+        };
+        self.note(0, taken)
+    }
+
+    /// The broker hands it out.
+    pub(crate) fn handed_out(self, envelope: &Arc<Envelope>) -> Self {
+        let delivered = What::Delivered {
+            queue: sales(),
+            envelope: Arc::clone(envelope),
+            tag: 1,
+        };
+        self.note(0, delivered)
+    }
+
     pub(crate) fn taken_by_another(mut self, envelope: Envelope) -> Self {
         self.trace.members.push(Member {
             name: sales(),
@@ -188,7 +210,7 @@ impl Story {
     }
 }
 
-fn sales() -> Address {
+pub(crate) fn sales() -> Address {
     Address::new("sales").expect("a name")
 }
 

@@ -6,6 +6,10 @@ mod marketplace;
 mod order_fulfilment;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "host")]
+mod rehearsal;
+#[cfg(feature = "sqs")]
+mod sqs;
 mod timeouts;
 
 /// How many schedules each example goes through.
