@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use longhaul::prelude::*;
-use longhaul::testing::{Effects, Failure, Outside, Simulation, Workload};
+use longhaul::testing::{
+    CrashPoint, Effects, Explored, Failure, InvalidSchedule, Outside, Schedule, Simulation, Workload,
+};
 use serde::{Deserialize, Serialize};
 
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
@@ -212,4 +214,32 @@ fn when_the_printed_schedule_is_replayed_the_bug_shows_and_the_mended_saga_passe
 #[test]
 fn when_the_saga_remembers_its_voucher_nothing_is_found() {
     simulation::<Mended>().check(500);
+}
+
+fn one_order<M: Memory>() -> Simulation {
+    simulation::<M>().workload(Workload::new().publish(OrderPlaced { order: 1 }))
+}
+
+#[test]
+fn when_one_order_is_explored_one_fault_shows_the_bug_and_none_is_left_once_it_is_mended() {
+    let failure = one_order::<Buggy>()
+        .explore(1, |_| {})
+        .expect_err("one fault is enough");
+    assert_eq!(failure.broken(), "an order gets one voucher at most");
+    assert_eq!((failure.seed(), failure.schedule().len()), (None, 1), "{failure}");
+    one_order::<Mended>().replay(&failure.schedule().to_string());
+    let explored: Explored = one_order::<Mended>()
+        .explore(1, |_| {})
+        .unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(explored.singles, explored.places);
+    assert_eq!(explored.pairs, 0);
+    assert!(explored.quiet.contains(&CrashPoint::Commit), "{explored:?}");
+    assert_eq!(explored.ends(), 2 * explored.quiet.len(), "before and after each");
+}
+
+#[test]
+fn when_a_text_is_no_schedule_it_says_so() {
+    let read: Result<Schedule, InvalidSchedule> = "rabbit requests:0 nonsense".parse();
+    let told = read.expect_err("it is none").to_string();
+    assert!(told.contains("nonsense"), "{told}");
 }
