@@ -2,7 +2,7 @@
 
 /// Names the file of a rehearsal; the `longhaul` command sets it for the programs that it starts.
 pub const REHEARSE: &str = "LONGHAUL_REHEARSE";
-/// Set where a program is to describe its sagas; the `longhaul` command sets it for the programs that it starts.
+/// Set where a program is to describe what is in it; the `longhaul` command sets it for the programs that it starts.
 pub const DESCRIBE: &str = "LONGHAUL_DESCRIBE";
 /// The option that asks for a rehearsal.
 pub const REHEARSE_OPTION: &str = "--rehearse";
