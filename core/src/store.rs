@@ -27,6 +27,15 @@ pub trait Persistence: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The database can't be used.
     async fn open(&self, endpoint: &EndpointName) -> Result<Arc<dyn Store>, StoreError>;
+
+    /// Whether something is stored of `endpoint`, found out without creating anything; `None` where that can't be told.
+    ///
+    /// # Errors
+    /// The database can't be used.
+    async fn has(&self, endpoint: &EndpointName) -> Result<Option<bool>, StoreError> {
+        let _ = endpoint;
+        Ok(None)
+    }
 }
 
 /// Where the state of one endpoint lives. Object safe; one commit is one value.

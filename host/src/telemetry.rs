@@ -32,20 +32,22 @@ impl Drop for Telemetry {
 ///
 /// Its error does not repeat a directive, since anything may have been put there.
 fn filter(directives: &str) -> Result<EnvFilter, HostError> {
-    let is_wrong = |directive: &str| directive.parse::<Directive>().is_err();
-    let mut all = directives.split(',').map(str::trim);
-    if let Some(at) = all.position(|directive| !directive.is_empty() && is_wrong(directive)) {
+    let all: Vec<&str> = directives.split(',').map(str::trim).collect();
+    let is_wrong = |directive: &&str| !directive.is_empty() && directive.parse::<Directive>().is_err();
+    if let Some(at) = all.iter().position(is_wrong) {
         let text = format!(
             "use `log.filter`: its directive number {} is none; write directives like `info,my_program=debug`",
             at + 1
         );
         return Err(HostError::config(text));
     }
-    let filter = if directives.contains("lapin") {
-        EnvFilter::try_new(directives)
-    } else {
-        EnvFilter::try_new(format!("lapin=off,{directives}"))
+    let is_of_lapin = |directive: &&str| {
+        let target = directive.split(['=', '[']).next().unwrap_or_default();
+        target == "lapin" || target.starts_with("lapin::")
     };
+    let silence = (!all.iter().any(is_of_lapin)).then_some("lapin=off");
+    let all: Vec<&str> = silence.into_iter().chain(all).collect();
+    let filter = EnvFilter::try_new(all.join(","));
     filter.map_err(|_| HostError::config("use `log.filter`: write directives like `info,my_program=debug`"))
 }
 
@@ -112,14 +114,16 @@ mod tests {
 
     #[test]
     fn when_the_filter_does_not_name_lapin_it_says_nothing() {
-        for directives in ["info", "debug,my_program=trace", ""] {
+        for directives in ["info", "debug,my_program=trace", "info,my_lapin_bridge=debug", ""] {
             let filter = filter(directives).expect("it is right").to_string();
             assert!(filter.contains("lapin=off"), "{filter}");
         }
-        let filter = filter("info,lapin=warn").expect("it is right").to_string();
-        assert!(
-            filter.contains("lapin=warn") && !filter.contains("lapin=off"),
-            "{filter}"
-        );
+        for directives in ["info,lapin=warn", "info, lapin::channel=warn"] {
+            let filter = filter(directives).expect("it is right").to_string();
+            assert!(
+                filter.contains("=warn") && !filter.contains("lapin=off"),
+                "{filter}"
+            );
+        }
     }
 }

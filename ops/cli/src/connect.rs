@@ -1,7 +1,7 @@
 //! The broker that the settings name.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longhaul_core::address::Address;
@@ -44,8 +44,8 @@ pub(crate) struct System {
     database: Option<Database>,
     /// Whether the broker is the embedded one.
     is_embedded: bool,
-    /// Why what endpoints have stored can't be looked at, though its directory is set.
-    hidden: Option<String>,
+    /// The directory in which endpoints on this broker may have their store.
+    beside: Option<PathBuf>,
     /// Where AWS is, for buckets.
     #[cfg_attr(
         not(feature = "s3"),
@@ -72,16 +72,17 @@ impl System {
         };
         Ok(Self {
             aws: settings.sqs,
+            beside: settings.embedded.directory,
             ..connected?
         })
     }
 
     /// The same, with the embedded store of endpoints that are on another broker, where its directory is set: the directory itself, or
-    /// over the socket of the process that has it open. Why it can't be looked at is told once it is to be.
+    /// over the socket of the process that has it open.
     pub(crate) async fn connect_with_store(connection: &Connection) -> Result<Self, Failure> {
         let mut system = Self::connect(connection).await?;
         if system.stores.is_none()
-            && let Some(directory) = config::load(connection)?.embedded.directory
+            && let Some(directory) = system.beside.take()
         {
             match open_database(&directory)? {
                 Ok(database) => {
@@ -89,10 +90,7 @@ impl System {
                     system.database = Some(database);
                 }
                 Err(error) if error.kind() == OpenErrorKind::InUse => {
-                    match remote(&directory, &error).await {
-                        Ok(remote) => system.stores = Some(remote),
-                        Err(failure) => system.hidden = Some(failure.to_string()),
-                    }
+                    system.stores = Some(remote(&directory, &error).await?);
                 }
                 Err(error) => return Err(Failure::failed(error)),
             }
@@ -110,7 +108,7 @@ impl System {
             stores: None,
             database: None,
             is_embedded: false,
-            hidden: None,
+            beside: None,
             aws: SqsSettings::default(),
         })
     }
@@ -137,7 +135,7 @@ impl System {
             stores: Some(Box::new(Sled::on(database.clone()))),
             database: Some(database),
             is_embedded: true,
-            hidden: None,
+            beside: None,
             aws: SqsSettings::default(),
         })
     }
@@ -154,7 +152,7 @@ impl System {
             rabbit: None,
             database: None,
             is_embedded: true,
-            hidden: None,
+            beside: None,
             aws: SqsSettings::default(),
         })
     }
@@ -176,7 +174,7 @@ impl System {
             stores: None,
             database: None,
             is_embedded: false,
-            hidden: None,
+            beside: None,
             aws: SqsSettings::default(),
         })
     }
@@ -192,24 +190,17 @@ impl System {
     /// What an endpoint has stored in the embedded directory.
     pub(crate) async fn stored(&self, endpoint: &str) -> Result<StoredState, Failure> {
         let Some(stores) = &self.stores else {
-            if let Some(why) = &self.hidden {
-                return Err(Failure::told(why));
-            }
             return Err(Failure::misused(
                 "only the store in an embedded directory can be looked at: give --data DIRECTORY",
             ));
         };
         let name = Address::new(endpoint).map_err(|error| Failure::misused(error.to_string()))?;
-        let has_stored = match &self.database {
-            Some(database) => Sled::on(database.clone()).has(&name).map_err(Failure::failed)?,
-            None => false,
-        };
-        if !has_stored {
-            // Opening would make one. An endpoint on the embedded broker has a queue of its name, though it may have stored nothing yet.
+        // Opening would make one.
+        if stores.has(&name).await.map_err(Failure::failed)? == Some(false) {
+            // An endpoint on the embedded broker has a queue of its name, though it may have stored nothing yet.
             let depth = self.admin.depth(&name).await;
             let missing = depth.is_err_and(|error| error.kind() == TransportErrorKind::Topology);
-            // Over a socket, what an endpoint on another broker has stored is looked at like that of any.
-            if missing || !(self.is_embedded || self.is_running()) {
+            if missing || !self.is_embedded {
                 let text = format!(
                     "find the endpoint {endpoint} in this directory: it has no queue of that name, and has stored nothing there; \
                      of an endpoint on another broker name that too, with --broker"
@@ -221,18 +212,37 @@ impl System {
         Ok(StoredState::new(store, Arc::new(SystemClock)))
     }
 
-    /// An instance of a saga as it is stored, where that can be looked at from here.
+    /// An instance of a saga as it is stored, where that can be looked at from here. What is told to its endpoint does not depend on
+    /// it: of an endpoint on another broker, a directory that holds nothing of it, or can't be opened, is as good as none. Nothing is
+    /// held open meanwhile, since somebody may be asked and the endpoint may start.
     pub(crate) async fn instance(
         &self,
         endpoint: &str,
         saga: &str,
         id: &str,
     ) -> Result<Option<Instance>, Failure> {
-        if self.stores.is_none() {
-            return Ok(None);
+        if self.stores.is_some() {
+            let stored = self.stored(endpoint).await?;
+            return Ok(Some(stored.saga(saga, id).await?));
         }
-        let stored = self.stored(endpoint).await?;
-        Ok(Some(stored.saga(saga, id).await?))
+        let Some(directory) = &self.beside else {
+            return Ok(None);
+        };
+        let name = Address::new(endpoint).map_err(|error| Failure::misused(error.to_string()))?;
+        let (stores, database): (Box<dyn Persistence>, _) = match open_database(directory) {
+            Ok(Ok(database)) => (Box::new(Sled::on(database.clone())), Some(database)),
+            Ok(Err(error)) if error.kind() == OpenErrorKind::InUse => match remote(directory, &error).await {
+                Ok(remote) => (remote, None),
+                Err(_) => return Ok(None),
+            },
+            Ok(Err(_)) | Err(_) => return Ok(None),
+        };
+        let looked = look(&*stores, &name, saga, id).await;
+        drop(stores);
+        if let Some(database) = database {
+            database.close().map_err(Failure::failed)?;
+        }
+        looked
     }
 
     /// Whether a process has the directory open, and is asked over its socket.
@@ -326,6 +336,21 @@ async fn remote(directory: &Path, in_use: &OpenError) -> Result<Box<dyn Persiste
 #[expect(clippy::unused_async, reason = "on Unix it waits")]
 async fn remote(_: &Path, in_use: &OpenError) -> Result<Box<dyn Persistence>, Failure> {
     Err(Failure::failed(in_use))
+}
+
+/// An instance of an endpoint's saga; `None` where nothing of that endpoint is there.
+async fn look(
+    stores: &dyn Persistence,
+    endpoint: &Address,
+    saga: &str,
+    id: &str,
+) -> Result<Option<Instance>, Failure> {
+    if stores.has(endpoint).await.map_err(Failure::failed)? == Some(false) {
+        return Ok(None);
+    }
+    let store = stores.open(endpoint).await.map_err(Failure::failed)?;
+    let stored = StoredState::new(store, Arc::new(SystemClock));
+    Ok(Some(stored.saga(saga, id).await?))
 }
 
 /// Opens what is there; the inner error says why it can't be opened.

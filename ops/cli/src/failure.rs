@@ -31,14 +31,6 @@ impl Failure {
         }
     }
 
-    /// It could not be done, as was said before.
-    pub(crate) fn told(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            code: 1,
-        }
-    }
-
     /// Whether it was asked for wrongly.
     pub(crate) const fn is_misuse(&self) -> bool {
         self.code == 2

@@ -143,23 +143,22 @@ pub async fn topology(transport: &Arc<dyn Transport>, error_queue: &Address) -> 
                 report.unverified.join(", ")
             ),
         ),
-        Err(error) => Finding::other(
-            State::Warning,
-            "set-up",
-            format!("failed to {error}"),
-            "set up the error queue as it says, or remove it while it is empty and start an endpoint",
-        ),
+        Err(error) => {
+            let advice = match error.kind() {
+                TransportErrorKind::Topology => {
+                    "set up the error queue as it says, or remove it while it is empty and start an endpoint"
+                }
+                _ => "it could not be looked at; see what it says",
+            };
+            Finding::other(State::Warning, "set-up", format!("failed to {error}"), advice)
+        }
     }
 }
 
-/// The broker that can't even be spoken to.
+/// What is set up can't even be opened, or spoken to.
 pub fn unreachable(why: impl Into<String>) -> Finding {
-    Finding::other(
-        State::Bad,
-        "broker",
-        why,
-        "check the address, the login and the network",
-    )
+    let advice = "nothing else could be looked at; see what it says";
+    Finding::other(State::Bad, "connection", why, advice)
 }
 
 fn amount(name: &Address, depth: u64) -> Finding {

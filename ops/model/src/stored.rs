@@ -1,7 +1,7 @@
 //! What an endpoint has stored: instances of sagas, timeouts, messages that are not sent yet.
 //!
-//! It looks at a store that no endpoint is using, and changes of it only what an endpoint bears: a timeout may be cancelled or moved,
-//! since its row is the truth and the broker's message only the alarm.
+//! It looks at a store that no endpoint is using, or at that of a running one over its socket, and changes of it only what an endpoint
+//! bears: a timeout may be cancelled or moved, since its row is the truth and the broker's message only the alarm.
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,6 +60,9 @@ pub struct TimeoutRow {
     pub due: Option<Timestamp>,
     /// Why it is set aside, if it is.
     pub parked: Option<String>,
+    /// After a change, why the record of the saga that asked for it was not changed with it; `None` where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A message that is not sent yet.
@@ -161,14 +164,17 @@ impl StoredState {
     /// # Errors
     /// There is no such timeout, a compensation would never go on without it, or the store can't be written.
     pub async fn cancel_timeout(&self, id: &str) -> Result<TimeoutRow, OpsError> {
-        let row = self
+        let (row, note) = self
             .change_timeout(
                 id,
                 |row| PendingChange::Cancel(row.id.clone()),
                 |record, row, now| operate::cancel_timeout(record, &row.id, now),
             )
             .await?;
-        Ok(TimeoutRow::of(&row))
+        Ok(TimeoutRow {
+            note,
+            ..TimeoutRow::of(&row)
+        })
     }
 
     /// Gives a timeout another due time. The alarm of before is stale by that; the endpoint sends another one when it runs.
@@ -176,7 +182,7 @@ impl StoredState {
     /// # Errors
     /// There is no such timeout, or the store can't be written.
     pub async fn move_timeout(&self, id: &str, due: Timestamp) -> Result<TimeoutRow, OpsError> {
-        let row = self
+        let (row, note) = self
             .change_timeout(
                 id,
                 |row| PendingChange::Move {
@@ -189,6 +195,7 @@ impl StoredState {
             .await?;
         Ok(TimeoutRow {
             due: Some(due),
+            note,
             ..TimeoutRow::of(&row)
         })
     }
@@ -200,9 +207,10 @@ impl StoredState {
         id: &str,
         of_row: impl Fn(&PendingRow) -> PendingChange,
         of_saga: impl Fn(&Record, &PendingRow, Timestamp) -> Result<UnitOfWork, OperateError>,
-    ) -> Result<PendingRow, OpsError> {
+    ) -> Result<(PendingRow, Option<String>), OpsError> {
         let mut tries = 0;
         loop {
+            let mut note = None;
             let row = self.timeout(id).await?;
             let mut work = UnitOfWork {
                 pending: vec![of_row(&row)],
@@ -218,12 +226,12 @@ impl StoredState {
                     Err(error) if error.kind() == OperateErrorKind::Needed => {
                         return Err(OpsError::new(OpsErrorKind::Invalid, error.to_string()));
                     }
-                    Err(error) => tracing::debug!(timeout = id, %error, "only the timeout's row is changed"),
+                    Err(error) => note = Some(error.to_string()),
                 }
             }
             tries += 1;
             match self.store.commit(work).await {
-                Ok(()) => return Ok(row),
+                Ok(()) => return Ok((row, note)),
                 // Its endpoint has changed it meanwhile.
                 Err(error) if error.kind() == StoreErrorKind::Conflict && tries < TRIES => {}
                 Err(error) => return Err(error.into()),
@@ -307,6 +315,7 @@ impl TimeoutRow {
             owner: owner.map(|owner| format!("{}/{}", owner.collection, owner.id)),
             due: row.due,
             parked: row.parked.clone(),
+            note: None,
         }
     }
 }

@@ -27,6 +27,8 @@ use crate::wire::{Answer, Request, VERSION, WireDispatch, accepted};
 
 /// How long the other side may take for an answer.
 const ANSWER: Duration = Duration::from_secs(90);
+/// The same where much may have to go back in its order.
+const CLOSED: Duration = Duration::from_secs(330);
 /// How long it may take to connect.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How many messages are sent at once, and from which size on no more of them, in bytes.
@@ -125,7 +127,12 @@ impl Remote {
 async fn ask(stream: &mut UnixStream, request: &Request) -> io::Result<Answer> {
     // One that is refused for want of room is told before it asks.
     let written = frame::write(stream, request).await;
-    let read = frame::read(stream, ANSWER).await?;
+    let limit = if matches!(request, Request::Close) {
+        CLOSED
+    } else {
+        ANSWER
+    };
+    let read = frame::read(stream, limit).await?;
     match read {
         Some(answer) => Ok(answer),
         None => Err(written

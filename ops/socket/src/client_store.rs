@@ -16,7 +16,7 @@ use crate::fault::Fault;
 use crate::wire::{Answer, Request, WirePlace, WireRecord, WireRow};
 
 /// The stores of a process that listens in its data directory, as far as operators need them: records and pending rows can be listed,
-/// records looked at, and timeouts cancelled and moved. Everything else is an error; of the inbox nothing is told.
+/// records looked at, and timeouts cancelled and moved, each with the record that asked for it. Everything else is an error; of the inbox nothing is told.
 #[derive(Debug, Clone)]
 pub struct RemoteStores(Remote);
 
@@ -33,6 +33,15 @@ impl Persistence for RemoteStores {
             remote: self.0.clone(),
             endpoint: endpoint.clone(),
         }))
+    }
+
+    async fn has(&self, endpoint: &EndpointName) -> Result<Option<bool>, StoreError> {
+        let endpoint = endpoint.clone();
+        match self.0.ask(&Request::Has { endpoint }).await {
+            Ok(Answer::Has { has }) => Ok(has),
+            Ok(_) => Err(foreign().into_store()),
+            Err(fault) => Err(fault.into_store()),
+        }
     }
 }
 

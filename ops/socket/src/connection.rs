@@ -1,6 +1,6 @@
 //! One operator's connection: what is asked is done, one thing after the other, within limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     reached: Arc<Reached>,
     look: Option<Box<dyn Pass>>,
     /// What the look has shown and an answer had no room for.
-    kept: Option<WireFound>,
+    kept: VecDeque<WireFound>,
     stores: BTreeMap<Address, Arc<dyn Store>>,
 }
 
@@ -59,7 +59,7 @@ impl Connection {
             stream,
             reached,
             look: None,
-            kept: None,
+            kept: VecDeque::new(),
             stores: BTreeMap::new(),
         }
     }
@@ -84,7 +84,13 @@ impl Connection {
                 return frame::write(&mut self.stream, &Answer::Failed(fault)).await;
             }
             (limit, is_greeted) = (SILENT, true);
-            let answer = timeout(WORK, self.answer(request)).await;
+            // What was shown goes back in its order, which takes its time where it is much.
+            let most = if matches!(request, Request::Close) {
+                SILENT
+            } else {
+                WORK
+            };
+            let answer = timeout(most, self.answer(request)).await;
             let answer = answer
                 .unwrap_or_else(|_| Err(Fault::socket("answer: it took too long; the outcome is unknown")));
             let written = frame::write(&mut self.stream, &answer.unwrap_or_else(Answer::Failed)).await;
@@ -117,7 +123,7 @@ impl Connection {
             }
             Request::Depth { queue } => Ok(Answer::depth(admin.depth(&queue).await?)),
             Request::LookThrough { queue } => {
-                (self.look, self.kept) = (None, None);
+                (self.look, self.kept) = (None, VecDeque::new());
                 let look = admin.look_through(&queue).await?;
                 let expected = look.expected();
                 self.look = Some(look);
@@ -130,7 +136,7 @@ impl Connection {
                 Ok(Answer::Done)
             }
             Request::Close => {
-                self.kept = None;
+                self.kept.clear();
                 if let Some(look) = self.look.take() {
                     look.close().await?;
                 }
@@ -151,6 +157,10 @@ impl Connection {
 
     async fn answer_of_store(&mut self, request: Request) -> Result<Answer, Fault> {
         match request {
+            Request::Has { endpoint } => {
+                let has = self.reached.stores.has(&endpoint).await?;
+                Ok(Answer::Has { has })
+            }
             Request::Record {
                 endpoint,
                 collection,
@@ -195,7 +205,10 @@ impl Connection {
                     attention,
                 };
                 commit(&*store, change, &id, owner).await?;
-                alarm(&*self.reached.transport, &*store, &id, due).await?;
+                // It is moved, whatever becomes of the alarm: overdue, it fires from the store.
+                if let Err(fault) = alarm(&*self.reached.transport, &*store, &id, due).await {
+                    tracing::warn!(timeout = %id, why = fault.text(), "the alarm of a timeout that was moved could not be sent");
+                }
                 Ok(Answer::Done)
             }
             _ => Err(Fault::socket("answer: that is not about a store")),
@@ -208,20 +221,21 @@ impl Connection {
     }
 
     async fn next(&mut self, limit: usize) -> Result<Answer, Fault> {
-        let mut page = Page::new(limit.clamp(1, ROWS));
-        let mut kept = self.kept.take();
-        let look = self.look()?;
+        let (mut page, mut step) = (Page::new(limit.clamp(1, ROWS)), 1);
+        self.look()?;
         while page.room() > 0 {
-            let found = match kept.take() {
-                Some(found) => found,
-                // One by one, for each may be as large as an answer.
-                None => match look.next(1).await?.first() {
-                    Some(found) => WireFound::of(found),
-                    None => break,
-                },
+            let Some(found) = self.kept.pop_front() else {
+                let room = page.room();
+                let more = self.look()?.next(room.min(step)).await?;
+                if more.is_empty() {
+                    break;
+                }
+                self.kept.extend(more.iter().map(WireFound::of));
+                step = STEP.min(step * 2);
+                continue;
             };
             if let Err(found) = page.add(found) {
-                self.kept = Some(found);
+                self.kept.push_front(found);
                 break;
             }
         }
@@ -234,7 +248,14 @@ impl Connection {
         if let Some(store) = self.stores.get(endpoint) {
             return Ok(Arc::clone(store));
         }
-        self.reached.admin.depth(endpoint).await?;
+        match self.reached.stores.has(endpoint).await? {
+            Some(true) => {}
+            Some(false) => {
+                let text = format!("find the endpoint {endpoint}: it has stored nothing in this directory");
+                return Err(StoreError::new(StoreErrorKind::Refused, text).into());
+            }
+            None => drop(self.reached.admin.depth(endpoint).await?),
+        }
         let store = self.reached.stores.open(endpoint).await?;
         if self.stores.len() >= STORES {
             self.stores.clear();
@@ -333,11 +354,16 @@ async fn commit(
                 "change what asked for the timeout {timeout}: that is another record"
             )));
         }
+        if record.expires.is_some() {
+            return Err(refused(format!(
+                "change what asked for the timeout {timeout}: what waits does not expire"
+            )));
+        }
         work.records.push(RecordChange::Put {
             key: record.key,
             expected: Some(record.version),
             body: record.body,
-            expires: record.expires,
+            expires: None,
         });
     }
     Ok(store.commit(work).await?)

@@ -49,7 +49,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens in the directory of `database`, for what `broker` and `stores` hold: a broker and a store in that database.
+    /// Listens in the directory of `database`, for what `broker` and `stores` hold: a store in that database, and the broker of its
+    /// endpoints, in there too or another one (then an `Arc` of it).
     ///
     /// A socket that a killed process has left is replaced. Whoever has the database open may do that, and nobody else has.
     ///

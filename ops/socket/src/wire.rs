@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 
 /// The version of all of this; both sides must have the same.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Whatever lies in a queue can be passed on, however large.
 const LIMITS: Limits = Limits {
@@ -48,6 +48,8 @@ pub(crate) enum Request {
     Close,
     /// Send messages.
     Dispatch { batch: Vec<WireDispatch> },
+    /// Whether something is stored of an endpoint.
+    Has { endpoint: Address },
     /// One record of an endpoint, as it was if expired.
     Record {
         endpoint: Address,
@@ -100,6 +102,9 @@ pub(crate) enum Answer {
         unsettled: Option<u64>,
         delayed: Option<u64>,
         consumers: Option<u64>,
+    },
+    Has {
+        has: Option<bool>,
     },
     Look {
         expected: u64,

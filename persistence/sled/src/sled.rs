@@ -100,6 +100,10 @@ impl Persistence for Sled {
         };
         Ok(Arc::new(SledStore::new(endpoint.clone(), shared)))
     }
+
+    async fn has(&self, endpoint: &EndpointName) -> Result<Option<bool>, StoreError> {
+        Self::has(self, endpoint).map(Some)
+    }
 }
 
 /// Whether the database was not closed since, so that another one may be open in its place.

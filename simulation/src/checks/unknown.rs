@@ -241,7 +241,7 @@ fn asking(text: &str, rows: [PendingChange; 1]) -> UnitOfWork {
 }
 
 /// What breaks each rule after it, in the order of the rules; most of it takes what is unknown for known.
-fn wrong() -> [Trace; 20] {
+fn wrong() -> [Trace; RULES.len()] {
     let more = |work: UnitOfWork| story().commit(work, NEXT);
     let added = || more(asking("x", [add("y", "x")])).refused("y", UNKNOWN);
     let (now, later) = (|| adding(timeout("u", "x", START)), START + 10 * DAY);

@@ -214,6 +214,17 @@ pub async fn when_a_message_comes_meanwhile_it_is_not_shown(fixture: &dyn AdminF
     bench.close(pass).await;
 }
 
+/// The same of a queue that was empty when the look began.
+pub async fn when_a_message_comes_into_an_empty_queue_meanwhile_it_is_not_shown(fixture: &dyn AdminFixture) {
+    let bench = Bench::new(fixture, 0).await;
+    let mut pass = bench.begin().await;
+    assert_eq!(pass.expected(), 0);
+    bench.send(0..3).await;
+    assert_eq!(ids(&bench.rest(&mut pass, 2).await), numbers(0..0));
+    bench.close(pass).await;
+    bench.holds(3).await;
+}
+
 /// What is sent to the queue again and again while it is looked through does not make the pass endless.
 pub async fn when_a_copy_is_sent_before_the_original_is_removed_the_pass_ends_all_the_same(
     fixture: &dyn AdminFixture,

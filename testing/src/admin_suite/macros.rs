@@ -14,6 +14,7 @@ macro_rules! admin_contract_suite {
             when_very_many_are_removed_one_by_one_none_comes_back,
             when_a_message_is_shown_it_is_as_it_was_sent,
             when_a_message_comes_meanwhile_it_is_not_shown,
+            when_a_message_comes_into_an_empty_queue_meanwhile_it_is_not_shown,
             when_a_copy_is_sent_before_the_original_is_removed_the_pass_ends_all_the_same,
             when_two_look_through_one_queue_the_second_is_refused_until_the_first_is_done,
             when_a_pass_is_dropped_what_it_showed_is_there_and_the_next_one_is_let_in,

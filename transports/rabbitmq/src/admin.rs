@@ -69,13 +69,10 @@ impl QueueAdmin for RabbitMq {
         match begun {
             Ok((channel, expected)) => {
                 let timing = self.target.timing.clone();
-                Ok(Box::new(RabbitPass::new(
-                    link,
-                    channel,
-                    queue.clone(),
-                    expected,
-                    timing,
-                )))
+                let mut pass = RabbitPass::new(link, channel, queue.clone(), expected, timing);
+                // Given up, its connection ends, and all is back.
+                pass.make_sure().await.map_err(|fault| pass.lost(&fault))?;
+                Ok(Box::new(pass))
             }
             Err(error) => {
                 link.close().await;

@@ -54,10 +54,13 @@ pub(crate) struct Ended {
     was_ready: bool,
 }
 
+/// What a process ends with that says why.
+const FAILED: i32 = 2;
+
 impl Ended {
-    /// Whether it could not start: it was begun before this, and was never ready.
+    /// Whether it said that it could not start: it was begun before this, was never ready, and ended with an error, not a panic.
     pub(crate) fn failed_to_start_before(&self, time: Timestamp) -> bool {
-        !self.was_ready && self.started < time
+        !self.was_ready && self.started < time && self.how.code() == Some(FAILED)
     }
 }
 
@@ -204,19 +207,23 @@ impl Member {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     #[test]
     fn when_a_process_was_begun_without_a_broker_or_ran_already_its_end_is_told_apart() {
         let at = |seconds| Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
-        let ended = |started, was_ready| Ended {
+        let ended = |started, was_ready, code: i32| Ended {
             name: String::from("sales"),
-            how: ExitStatus::default(),
+            how: ExitStatus::from_raw(code << 8),
             started: at(started),
             was_ready,
         };
-        assert!(ended(5, false).failed_to_start_before(at(10)));
-        assert!(!ended(5, true).failed_to_start_before(at(10)));
-        assert!(!ended(10, false).failed_to_start_before(at(10)));
+        assert!(ended(5, false, FAILED).failed_to_start_before(at(10)));
+        assert!(!ended(5, true, FAILED).failed_to_start_before(at(10)));
+        assert!(!ended(10, false, FAILED).failed_to_start_before(at(10)));
+        // A panic is none of these.
+        assert!(!ended(5, false, 101).failed_to_start_before(at(10)));
     }
 }

@@ -19,9 +19,11 @@ pub(crate) async fn run(system: &System, json: bool) -> Result<ExitCode, Failure
     // Whether a broker answers is known once it was asked something.
     let mut findings = vec![doctor::broker(&system.transport)];
     findings.extend(errors);
-    // Over the socket of a running endpoint nothing is prepared: that endpoint did it when it started.
-    if is_there && !system.is_running() {
-        findings.push(doctor::topology(&system.transport, &system.error_queue).await);
+    if is_there {
+        findings.push(match system.is_running() {
+            true => Finding::good("set-up", "not looked at over the socket of a running endpoint"),
+            false => doctor::topology(&system.transport, &system.error_queue).await,
+        });
     }
     if let Some(rabbit) = system.rabbit() {
         findings.extend(topology(system, rabbit).await);

@@ -34,7 +34,11 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             sagas::states(args, options.connection.json).await
         }
         Command::Sagas(command) => {
-            let system = System::connect_with_store(&options.connection).await?;
+            // What is told to an endpoint does not need its store.
+            let system = match command.tells() {
+                true => System::connect(&options.connection).await?,
+                false => System::connect_with_store(&options.connection).await?,
+            };
             let done = sagas::sagas(&system, command, options.connection.json).await;
             ended(system, done).await
         }

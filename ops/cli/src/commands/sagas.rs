@@ -128,6 +128,13 @@ fn status(word: &str) -> Result<Status, String> {
         .map_err(|_| "it is one of active, compensating, compensated, completed and stuck".to_owned())
 }
 
+impl SagasCommand {
+    /// Whether it tells an endpoint something.
+    pub(crate) const fn tells(&self) -> bool {
+        matches!(self, Self::RetryStep(_) | Self::SkipStep(_) | Self::Fail(_))
+    }
+}
+
 /// Does what was asked for.
 pub(crate) async fn sagas(system: &System, command: &SagasCommand, json: bool) -> Result<ExitCode, Failure> {
     match command {

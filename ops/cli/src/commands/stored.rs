@@ -137,6 +137,12 @@ pub(crate) async fn timeouts(
 }
 
 fn changed(row: &TimeoutRow, what: &str, json: bool) -> Result<ExitCode, Failure> {
+    if let Some(note) = &row.note {
+        eprintln!(
+            "note: only the timeout itself was changed: failed to {}",
+            shown(note)
+        );
+    }
     if json {
         print_json(&json!({ what: row }))?;
     } else {

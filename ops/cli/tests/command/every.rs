@@ -2,12 +2,13 @@
 
 use std::process::Command;
 
+use crate::extras::commands;
 use crate::stage::{Answer, On, Stage, answer, bare, file, run, url};
 
 const SECRET: &str = "s3cr3t";
 
 /// What is looked at or changed on a broker. What is in capitals is a file.
-const EVERY: [&[&str]; 24] = [
+const EVERY: [&[&str]; 32] = [
     &["errors", "list"],
     &["errors", "group"],
     &["errors", "show", "m"],
@@ -36,6 +37,40 @@ const EVERY: [&[&str]; 24] = [
         "--by",
         "me",
     ],
+    &["sagas", "show", "order", "7", "--endpoint", "sales"],
+    &["sagas", "history", "order", "7", "--endpoint", "sales"],
+    &["sagas", "diagram", "order", "7", "--endpoint", "sales"],
+    &[
+        "sagas",
+        "skip-step",
+        "order",
+        "7",
+        "--step",
+        "s",
+        "--reason",
+        "r",
+        "--yes",
+        "--by",
+        "me",
+        "--endpoint",
+        "sales",
+    ],
+    &[
+        "sagas",
+        "fail",
+        "order",
+        "7",
+        "--reason",
+        "r",
+        "--yes",
+        "--by",
+        "me",
+        "--endpoint",
+        "sales",
+    ],
+    &["delays", "drain", "--out", "NEW", "--yes"],
+    &["delays", "drain", "--wait", "1s"],
+    &["timeouts", "move", "t", "--in", "1h", "--endpoint", "sales"],
     &["timeouts", "list", "--endpoint", "sales"],
     &["timeouts", "cancel", "t", "--endpoint", "sales"],
     &["outbox", "list", "--endpoint", "sales"],
@@ -101,6 +136,17 @@ fn refused(command: Command, says: &str) {
 }
 
 #[test]
+fn when_a_command_is_added_it_is_tried_here() {
+    let needs_no_broker = |command: &Vec<String>| matches!(&*command[0], "completions" | "man" | "demo");
+    for command in commands().iter().filter(|command| !needs_no_broker(command)) {
+        let is_tried = EVERY
+            .iter()
+            .any(|tried| tried.iter().zip(command).all(|(word, wanted)| word == wanted));
+        assert!(is_tried, "{command:?}");
+    }
+}
+
+#[test]
 fn when_no_rabbitmq_answers_every_command_says_so() {
     run(async {
         let files = Files::new();
@@ -144,7 +190,9 @@ fn when_no_sqs_answers_every_command_says_so() {
         let port = silent.local_addr().unwrap().port();
         let delays = |command: &&&[&str]| command[0] == "delays" && command[1] != "import";
         let stored = |command: &&&[&str]| {
-            matches!(command[0], "timeouts" | "outbox") || command.starts_with(&["sagas", "list"])
+            let looks = ["list", "show", "history", "diagram"];
+            matches!(command[0], "timeouts" | "outbox")
+                || command[0] == "sagas" && looks.contains(&command[1])
         };
         for arguments in EVERY
             .iter()
@@ -184,7 +232,15 @@ fn when_there_is_no_such_queue_every_command_says_so_and_makes_none() {
                 let arguments = files.filled(arguments);
                 if of_errors(&arguments) || arguments[0] == "doctor" {
                     let of = [&arguments[..], &["--error-queue", &missing]].concat();
-                    refused(stage.command(&of), &missing);
+                    let command = stage.command(&of);
+                    refused(
+                        command,
+                        if of_errors(&arguments) {
+                            "none of that name"
+                        } else {
+                            &missing
+                        },
+                    );
                 }
             }
             refused(stage.command(&["queues", "list", &missing]), &missing);

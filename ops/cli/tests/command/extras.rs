@@ -23,9 +23,8 @@ fn when_queues_are_listed_their_depths_are_shown() {
     });
 }
 
-#[test]
-fn when_help_is_asked_for_it_has_examples() {
-    // The manual has a page for each command, `longhaul-errors-list.1` for one.
+/// Every command, in words. The manual has a page for each: `longhaul-errors-list.1` for one.
+pub(crate) fn commands() -> Vec<Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     answer(bare(&["man", &folder.path().display().to_string()])).says(0, &[]);
     let pages = std::fs::read_dir(folder.path()).unwrap();
@@ -34,21 +33,27 @@ fn when_help_is_asked_for_it_has_examples() {
         .filter_map(|page| Some(page.strip_suffix(".1")?.to_owned()))
         .collect();
     assert!(names.len() > 30, "{names:?}");
-    for name in &names {
-        let has_more = |other: &String| {
-            other
-                .strip_prefix(name.as_str())
-                .is_some_and(|rest| rest.starts_with('-'))
-        };
-        let words = name.strip_prefix("longhaul-").unwrap_or_default();
-        if names.iter().any(has_more) || words.split('-').any(|word| word == "help") {
-            continue;
-        }
-        // `retry-step` is one word.
-        let command: Vec<&str> = match words.split_once('-') {
-            Some((group, command)) if names.contains(&format!("longhaul-{group}")) => vec![group, command],
-            _ => vec![words],
-        };
+    let has_more = |name: &str| {
+        let rest = |other: &String| Some(other.strip_prefix(name)?.starts_with('-'));
+        names.iter().any(|other| rest(other) == Some(true))
+    };
+    let leaves = names.iter().filter(|name| !has_more(name));
+    let leaves = leaves.filter_map(|name| name.strip_prefix("longhaul-"));
+    let leaves = leaves.filter(|words| words.split('-').all(|word| word != "help"));
+    // `retry-step` is one word.
+    let words = leaves.map(|words| match words.split_once('-') {
+        Some((group, command)) if names.contains(&format!("longhaul-{group}")) => vec![group, command],
+        _ => vec![words],
+    });
+    words
+        .map(|words| words.into_iter().map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn when_help_is_asked_for_it_has_examples() {
+    for command in commands() {
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
         let example = format!("longhaul {}", command.join(" "));
         answer(bare(&[&command[..], &["--help"]].concat())).says(0, &["Example", &example]);
     }

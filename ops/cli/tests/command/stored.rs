@@ -137,55 +137,108 @@ async fn life_on_rabbitmq(stage: &Stage, orders: std::ops::Range<u64>) {
     database.close().unwrap();
 }
 
+/// What can be asked about an endpoint of `stage` on RabbitMQ, with its store in the directory.
+fn asked<'a>(stage: &Stage, what: &[&'a str], endpoint: &'a str, data: &'a str) -> Vec<&'a str> {
+    assert_eq!(stage.on, On::RabbitMq);
+    let of = ["--endpoint", endpoint, "--data", data, "--broker", "rabbitmq"];
+    [what, &of].concat()
+}
+
+/// Tells a saga of the endpoint something; not really.
+const TOLD: [&str; 7] = ["sagas", "retry-step", "order", "1", "--dry-run", "--by", "alice"];
+
+fn count(list: &serde_json::Value) -> usize {
+    list.as_array().unwrap().len()
+}
+
 #[test]
-fn when_an_endpoint_on_rabbitmq_has_stored_something_it_is_shown_down_and_running() {
+fn when_an_endpoint_on_rabbitmq_is_down_what_it_has_stored_is_shown() {
     run(async {
         let stage = Stage::new(On::RabbitMq).await;
         life_on_rabbitmq(&stage, 0..2).await;
         let data = stage.data();
-        let endpoint = stage.source.to_string();
-        let of = ["--endpoint", &endpoint, "--data", data.to_str().unwrap()];
-        let sagas = [&["sagas", "list", "order"], &of[..], &["--broker", "rabbitmq"]].concat();
-        let timeouts = [&["timeouts", "list"], &of[..], &["--broker", "rabbitmq"]].concat();
-        let count = |list: &serde_json::Value| list.as_array().unwrap().len();
+        let data = data.to_str().unwrap();
+        let sales = stage.source.to_string();
+        let sagas = asked(&stage, &["sagas", "list", "order"], &sales, data);
+        let timeouts = asked(&stage, &["timeouts", "list"], &sales, data);
         assert_eq!(count(&stage.json(&sagas)["sagas"]), 2);
         assert_eq!(count(&stage.json(&timeouts)["timeouts"]), 2);
-
-        // Open in a process that does not listen, it can't be looked at; a saga can be told something all the same.
-        let database = Database::open(&data).unwrap();
-        stage.longhaul(&sagas).says(1, &["Socket::listen"]);
-        let fail = ["sagas", "fail", "order", "1", "--reason", "test", "--dry-run"];
-        let fail = [&fail[..], &of[..], &["--broker", "rabbitmq", "--by", "alice"]].concat();
+        // Of another endpoint nothing is there: it can't be shown, and can be told something all the same.
+        let other = stage.errors.to_string();
         stage
-            .longhaul(&fail)
-            .says(0, &["would tell", "can't be looked at from here"]);
+            .longhaul(&asked(&stage, &["timeouts", "list"], &other, data))
+            .says(1, &["has stored nothing there"]);
+        let unseen = &["would tell", "can't be looked at from here"][..];
+        stage
+            .longhaul(&asked(&stage, &TOLD, &other, data))
+            .says(0, unseen);
+        stage
+            .longhaul(&asked(&stage, &TOLD, &sales, "/nowhere"))
+            .says(0, unseen);
+        // So in a process that has it open and does not listen.
+        let database = Database::open(stage.data()).unwrap();
+        stage.longhaul(&sagas).says(1, &["Socket::listen"]);
+        stage
+            .longhaul(&asked(&stage, &TOLD, &sales, data))
+            .says(0, unseen);
+        database.close().unwrap();
+        stage.done();
+    });
+}
 
+#[test]
+fn when_an_endpoint_on_rabbitmq_listens_what_it_has_stored_is_shown_and_changed() {
+    run(async {
+        let stage = Stage::new(On::RabbitMq).await;
+        life_on_rabbitmq(&stage, 0..2).await;
+        let data = stage.data();
+        let data = data.to_str().unwrap();
+        let sales = stage.source.to_string();
+        let database = Database::open(stage.data()).unwrap();
         let broker = Arc::new(rabbit().await);
         let stores = Sled::on(database.clone());
         let socket = longhaul_socket::Socket::listen(&database, &broker, &stores).unwrap();
         // The broker is spoken to from this runtime.
+        let answered = async |arguments: &[&str]| {
+            let command = stage.command(arguments);
+            tokio::task::spawn_blocking(|| answer(command)).await.unwrap()
+        };
         let ask = async |arguments: &[&str]| {
-            let command = stage.command(&[arguments, &["--json"]].concat());
-            let answer = tokio::task::spawn_blocking(|| answer(command)).await.unwrap();
+            let answer = answered(&[arguments, &["--json"]].concat()).await;
             serde_json::from_str::<serde_json::Value>(&answer.out)
                 .unwrap_or_else(|_| panic!("no JSON: {answer:?}"))
         };
-        assert_eq!(count(&ask(&sagas).await["sagas"]), 2);
-        let only_data = [
-            &["sagas", "show", "order", "1"],
-            &of[..],
-            &["--broker", "embedded"],
-        ]
-        .concat();
-        assert_eq!(ask(&only_data).await["status"], "active");
-        assert_eq!(ask(&fail).await["dry_run"], true);
+        let timeouts = asked(&stage, &["timeouts", "list"], &sales, data);
+        assert_eq!(
+            count(&ask(&asked(&stage, &["sagas", "list", "order"], &sales, data)).await["sagas"]),
+            2
+        );
+        answered(&asked(&stage, &TOLD, &sales, data))
+            .await
+            .says(1, &["it is active, and no step of it has failed"]);
         let id = ask(&timeouts).await["timeouts"][0]["id"]
             .as_str()
             .unwrap()
             .to_owned();
-        let cancel = [&["timeouts", "cancel", &id], &of[..], &["--broker", "rabbitmq"]].concat();
+        let cancel = asked(&stage, &["timeouts", "cancel", &id], &sales, data);
         assert_eq!(ask(&cancel).await["cancelled"]["id"], id.as_str());
         assert_eq!(count(&ask(&timeouts).await["timeouts"]), 1);
+        // The queue is there, on the same broker; the store is not, and is not made.
+        let other = stage.errors.to_string();
+        answered(&asked(&stage, &["timeouts", "list"], &other, data))
+            .await
+            .says(1, &["has stored nothing"]);
+        assert!(!stores.has(&stage.errors).unwrap());
+        // All goes over the socket where no other broker is named.
+        let embedded = ["--data", data, "--broker", "embedded"];
+        let shown = [
+            &["sagas", "show", "order", "1", "--endpoint", &sales],
+            &embedded[..],
+        ]
+        .concat();
+        assert_eq!(ask(&shown).await["status"], "active");
+        let errors = [&["errors", "list"], &embedded[..]].concat();
+        assert_eq!(count(&ask(&errors).await["messages"]), 0);
         drop(socket);
         broker.close().await;
         drop((broker, stores));

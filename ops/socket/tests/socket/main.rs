@@ -322,14 +322,14 @@ fn when_garbage_is_said_it_is_refused_and_the_others_go_on() {
         let stage = Stage::new().await;
         let path = stage.path();
         let remote = stage.remote().await;
-        let hello = framed(r#"{"hello":{"version":1}}"#);
+        let hello = framed(r#"{"hello":{"version":2}}"#);
         let greeted = |text: &str| [&hello[..], &framed(text)].concat();
         for (bytes, expected) in [
             (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "longer than anything"),
             (vec![0xff; 4096], "longer than anything"),
             (framed("not json"), "not what is spoken here"),
-            (framed(r#"{"hello":{"version":2}}"#), "version 1"),
-            (framed(r#"{"queues":{"limit":1}}"#), "version 1"),
+            (framed(r#"{"hello":{"version":1}}"#), "version 2"),
+            (framed(r#"{"queues":{"limit":1}}"#), "version 2"),
             (greeted(r#"{"commit":{}}"#), "not what is spoken here"),
             (greeted(r#"{"next":{"limit":1}}"#), "was not begun"),
         ] {

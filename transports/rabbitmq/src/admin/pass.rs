@@ -28,8 +28,6 @@ pub(super) struct RabbitPass {
     expected: u64,
     /// How many of the expected ones are still to come.
     left: u64,
-    /// Whether the queue itself was asked for any message.
-    is_asked: bool,
 }
 
 impl RabbitPass {
@@ -41,8 +39,23 @@ impl RabbitPass {
             timing,
             expected,
             left: expected,
-            is_asked: false,
         }
+    }
+
+    /// Asks a queue that is said to be empty itself, for the broker says so of one without a leader. What is in it then was there
+    /// when the look began.
+    pub(super) async fn make_sure(&mut self) -> Result<(), Fault> {
+        let queue = self.queue.as_str();
+        if self.expected > 0 || self.taking.ask(queue).await?.is_empty() {
+            return Ok(());
+        }
+        let (ready, _) = Declarer::new(&self.link, &self.timing).look_at(queue).await?;
+        self.expected = u64::from(ready) + 1;
+        self.left = self.expected;
+        self.put_back().await?;
+        // It is back, and nothing is held.
+        self.taking.forget();
+        Ok(())
     }
 
     /// Page by page and few at a time: the broker keeps the order only of what one consumer gives back, only of so many, and only
@@ -90,18 +103,8 @@ impl RabbitPass {
 
     async fn page(&mut self, limit: usize) -> Result<Vec<Delivery>, Fault> {
         let queue = self.queue.as_str();
-        let was_asked = std::mem::replace(&mut self.is_asked, true);
         if self.left == 0 {
-            if was_asked {
-                return Ok(Vec::new());
-            }
-            // The broker says of a queue without a leader that it is empty.
-            let page = self.taking.ask(queue).await?;
-            if !page.is_empty() {
-                let (ready, _) = Declarer::new(&self.link, &self.timing).look_at(queue).await?;
-                self.left = ready.into();
-            }
-            return Ok(page);
+            return Ok(Vec::new());
         }
         let page = self.taking.page(queue, limit, self.left).await?;
         let count = u64::try_from(page.len()).unwrap_or(u64::MAX);
@@ -119,7 +122,7 @@ impl RabbitPass {
         self.put_back().await
     }
 
-    fn lost(&self, fault: &Fault) -> TransportError {
+    pub(super) fn lost(&self, fault: &Fault) -> TransportError {
         fault.while_doing(&format!("look through the queue `{}`", self.queue))
     }
 }

@@ -207,12 +207,17 @@ impl Taking {
         within(self.limit, "giving back", nack).await
     }
 
+    /// What was held is given back.
+    pub(super) fn forget(&mut self) {
+        self.held.clear();
+        self.pages.clear();
+    }
+
     /// Gives back everything that is held.
     pub(super) async fn give_back(&mut self) -> Result<(), Fault> {
         if let Some(last) = self.held.last().copied() {
             self.give_back_to(last).await?;
-            self.held.clear();
-            self.pages.clear();
+            self.forget();
             barrier(&self.channel, self.limit).await?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use crate::support::{address, builder_at, endpoint, proxy::Proxy, unique};
 const MESSAGES: usize = 500;
 
 #[tokio::test]
-async fn when_there_is_much_to_do_requests_are_shared_by_many_messages() {
+async fn when_there_is_much_to_do_a_message_takes_a_third_of_a_request() {
     let proxy = Proxy::before(&endpoint()).await;
     let prefix = format!("r{}-", unique());
     let sqs = builder_at(&proxy.url).prefix(prefix).connect().await.unwrap();
@@ -59,8 +59,8 @@ async fn when_there_is_much_to_do_requests_are_shared_by_many_messages() {
         "{MESSAGES} messages: {sent} requests to send, {} to receive and settle",
         all - sent
     );
-    // A third of a request for each where nothing else runs; one by one they would take 2.1.
-    assert!(all < MESSAGES, "{all} requests for {MESSAGES} messages");
+    // It runs alone: a delete waits 20 ms for others, and on a busy machine they come later.
+    assert!(all <= MESSAGES * 2 / 5, "{all} requests for {MESSAGES} messages");
     let counted = sqs.requests();
     let [sends, polls, settlements] = [counted.sends(), counted.polls(), counted.settlements()];
     assert_eq!((sends.requests, sends.messages), (sent as u64, MESSAGES as u64));
