@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use longhaul_core::endpoint::{EndpointBuilder, EndpointError, Session};
 use longhaul_core::signals::stop_signal;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::Config;
 use crate::describe;
-use crate::health;
+use crate::health::Serving;
 use crate::rehearse;
 use crate::state::{Phase, State};
 use crate::telemetry::{self, Telemetry};
@@ -151,13 +149,11 @@ impl Host {
         }
         let state = Arc::new(State::new(self.config.health.stuck_after));
         // Dropped with this, it ends too.
-        let mut serving = JoinSet::new();
-        if let Some(listener) = self.listener {
-            let listener = TcpListener::from_std(listener);
-            let listener =
-                listener.map_err(|error| HostError::config(format!("listen for health: {error}")))?;
-            serving.spawn(health::serve(listener, Arc::clone(&state)));
-        }
+        let serving = self
+            .listener
+            .map(|listener| Serving::start(listener, Arc::clone(&state)));
+        let serving = serving.transpose();
+        let serving = serving.map_err(|error| HostError::config(format!("listen for health: {error}")))?;
         let endpoint = telemetry::steps(&self.config, self.config.endpoint.apply(endpoint));
         // A large future: on the heap, once.
         let run = Box::pin(start_and_run(
@@ -169,7 +165,7 @@ impl Host {
         ));
         let result = beating(&state, run).await;
         // Nobody is told of health by a host that has ended, and its port is free.
-        serving.shutdown().await;
+        drop(serving);
         result
     }
 }

@@ -214,12 +214,18 @@ async fn when_it_is_stopped_while_paused_it_ends() {
     assert!(run.await.expect("ends"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_a_handler_blocks_the_task_the_process_is_not_live_until_it_moves_again() {
+#[tokio::test]
+async fn when_a_handler_blocks_the_only_thread_of_its_runtime_health_says_so_until_it_moves_again() {
     let (go_on, blocked) = mpsc::channel();
     let (broker, endpoint) = endpoint(Blocks(std::sync::Mutex::new(blocked)));
     let host = Host::new(config_with("2s", "")).expect("binds");
-    let (address, stop, run) = run(host, endpoint);
+    let address = host.health_address().expect("listens");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let process = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let run = host.run_until(endpoint, async { drop(stopped.await) });
+        runtime.expect("starts").block_on(run).is_ok()
+    });
     until(address, "/health/ready", 200).await;
     send_work(&broker).await;
     let why = until(address, "/health/live", 503).await;
@@ -228,7 +234,7 @@ async fn when_a_handler_blocks_the_task_the_process_is_not_live_until_it_moves_a
     go_on.send(()).expect("it waits");
     until(address, "/health/ready", 200).await;
     stop.send(()).expect("runs");
-    assert!(run.await.expect("ends"));
+    assert!(process.join().expect("ends"));
 }
 
 #[tokio::test]
