@@ -59,7 +59,8 @@ impl<T: QueueAdmin + ?Sized> QueueAdmin for Arc<T> {
     }
 }
 
-/// One look through a queue, from its front to what was its end when it began: what comes in meanwhile is not shown.
+/// One look through a queue, from its front to what was its end when it began: what comes in meanwhile is not shown. Of a queue that
+/// seems to be empty, a broker whose counts are estimates may show what has come since, each message once.
 ///
 /// Nothing is taken out but what [`Pass::remove`] names. What was shown stays at its place, or goes back to it when the pass is
 /// closed or dropped, or its process ends.

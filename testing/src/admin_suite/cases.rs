@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a case that can't go on says so")]
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,13 +215,18 @@ pub async fn when_a_message_comes_meanwhile_it_is_not_shown(fixture: &dyn AdminF
     bench.close(pass).await;
 }
 
-/// The same of a queue that was empty when the look began.
+/// The same of a queue that was empty when the look began; where counts are estimates, what came since may be shown, each once.
 pub async fn when_a_message_comes_into_an_empty_queue_meanwhile_it_is_not_shown(fixture: &dyn AdminFixture) {
     let bench = Bench::new(fixture, 0).await;
     let mut pass = bench.begin().await;
     assert_eq!(pass.expected(), 0);
     bench.send(0..3).await;
-    assert_eq!(ids(&bench.rest(&mut pass, 2).await), numbers(0..0));
+    let shown = ids(&bench.rest(&mut pass, 2).await);
+    if fixture.counts() {
+        assert_eq!(shown, numbers(0..0));
+    }
+    let once: BTreeSet<&String> = shown.iter().collect();
+    assert_eq!(once.len(), shown.len(), "{shown:?}");
     bench.close(pass).await;
     bench.holds(3).await;
 }

@@ -21,4 +21,9 @@ pub use cases::*;
 pub trait AdminFixture: TransportFixture {
     /// A transport on the broker of this test and the operator's side of it: connections of their own where there are such.
     async fn admin(&self) -> (Arc<dyn Transport>, Arc<dyn QueueAdmin>);
+
+    /// Whether the broker knows how many messages are in a queue; its counts are estimates otherwise.
+    fn counts(&self) -> bool {
+        true
+    }
 }
