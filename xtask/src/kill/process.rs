@@ -131,7 +131,8 @@ impl At {
     /// How long to wait for what may still come when every order has an outcome.
     pub(crate) fn quiet(&self) -> Duration {
         match self {
-            Self::Embedded | Self::RabbitMq(_) => Duration::from_secs(3),
+            // What a killed process had committed, its successor looks at only when it is five seconds old.
+            Self::Embedded | Self::RabbitMq(_) => Duration::from_secs(8),
             // A message whose settlement was lost comes again when it gets visible.
             Self::Sqs(_) => VISIBILITY * 3,
         }
