@@ -16,7 +16,8 @@ use crate::fault::Fault;
 use crate::wire::{Answer, Request, WirePlace, WireRecord, WireRow};
 
 /// The stores of a process that listens in its data directory, as far as operators need them: records and pending rows can be listed,
-/// records looked at, and timeouts cancelled and moved, each with the record that asked for it. Everything else is an error; of the inbox nothing is told.
+/// records looked at, and timeouts cancelled and moved, each with the record that asked for it. Everything else is an error; of the
+/// inbox nothing is told.
 #[derive(Debug, Clone)]
 pub struct RemoteStores(Remote);
 

@@ -86,4 +86,9 @@ impl Persistence for Memory {
             self.durability,
         )))
     }
+
+    async fn has(&self, endpoint: &EndpointName) -> Result<Option<bool>, StoreError> {
+        let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(endpoints.contains_key(endpoint)))
+    }
 }

@@ -41,6 +41,26 @@ pub async fn when_endpoints_share_a_database_none_sees_another(fixture: &dyn Sto
     }
 }
 
+/// "Whether something is stored, found out without creating anything": asked again and again, and for names alike, it stays so until
+/// the endpoint is opened. A store that can't tell says that.
+pub async fn when_it_is_asked_whether_an_endpoint_is_there_none_is_made(fixture: &dyn StoreFixture) {
+    let persistence = fixture.create().await;
+    let has = async |name: &str| match persistence.has(&endpoint(name)).await {
+        Ok(has) => has,
+        Err(error) => panic!("failed to {error}"),
+    };
+    for _ in 0..2 {
+        assert_ne!(has("sales").await, Some(true));
+    }
+    if let Err(error) = persistence.open(&endpoint("sales")).await {
+        panic!("failed to {error}");
+    }
+    assert_ne!(has("sales").await, Some(false));
+    for alike in ["sale", "sales2", "Sales"] {
+        assert_ne!(has(alike).await, Some(true), "{alike}");
+    }
+}
+
 /// What one endpoint removes, purges or fires stays with all others.
 pub async fn when_one_endpoint_cleans_up_the_others_keep_theirs(fixture: &dyn StoreFixture) {
     let subjects = subjects(fixture).await;

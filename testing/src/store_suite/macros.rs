@@ -98,6 +98,7 @@ macro_rules! store_contract_suite {
             order::when_many_change_one_record_no_update_is_lost,
             order::when_what_is_old_is_renewed_while_it_is_purged_the_renewed_stays,
             isolation::when_endpoints_share_a_database_none_sees_another,
+            isolation::when_it_is_asked_whether_an_endpoint_is_there_none_is_made,
             isolation::when_one_endpoint_cleans_up_the_others_keep_theirs,
             isolation::when_an_endpoint_is_opened_twice_both_see_the_same,
             admin::when_records_are_listed_in_pages_each_comes_once,

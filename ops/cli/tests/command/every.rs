@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::extras::commands;
-use crate::stage::{Answer, On, Stage, answer, bare, file, run, url};
+use crate::stage::{Answer, On, Stage, answer, bare, file, run, silent, url};
 
 const SECRET: &str = "s3cr3t";
 
@@ -150,10 +150,7 @@ fn when_a_command_is_added_it_is_tried_here() {
 fn when_no_rabbitmq_answers_every_command_says_so() {
     run(async {
         let files = Files::new();
-        // Bound by a socket that does not listen, so that nobody else does.
-        let silent = tokio::net::TcpSocket::new_v4().unwrap();
-        silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let port = silent.local_addr().unwrap().port();
+        let (_silent, port) = silent();
         for arguments in EVERY {
             let mut command = bare(&files.filled(arguments));
             command.env(
@@ -185,9 +182,7 @@ fn when_rabbitmq_refuses_the_login_every_command_says_so() {
 fn when_no_sqs_answers_every_command_says_so() {
     run(async {
         let files = Files::new();
-        let silent = tokio::net::TcpSocket::new_v4().unwrap();
-        silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let port = silent.local_addr().unwrap().port();
+        let (_silent, port) = silent();
         let delays = |command: &&&[&str]| command[0] == "delays" && command[1] != "import";
         let stored = |command: &&&[&str]| {
             let looks = ["list", "show", "history", "diagram"];

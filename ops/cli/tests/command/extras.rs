@@ -1,6 +1,6 @@
 //! Queues, completions, the manual, help.
 
-use crate::stage::{On, Stage, answer, bare, run};
+use crate::stage::{On, Stage, answer, bare, run, silent};
 
 #[test]
 fn when_queues_are_listed_their_depths_are_shown() {
@@ -216,10 +216,7 @@ fn when_the_doctor_is_asked_it_says_what_is_wrong_and_what_to_do() {
         let told = stage.json(&["doctor"]);
         assert_eq!(told["findings"][1]["state"], "warning");
         stage.done();
-        // Nobody answers: bound by a socket that does not listen, so that nobody else does.
-        let silent = tokio::net::TcpSocket::new_v4().unwrap();
-        silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let port = silent.local_addr().unwrap().port();
+        let (_silent, port) = silent();
         let mut command = bare(&["doctor", "--json"]);
         command.env("LONGHAUL_AMQP_URL", format!("amqp://127.0.0.1:{port}"));
         let told = answer(command);

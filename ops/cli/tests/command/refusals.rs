@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stage::{On, Stage, answer, bare, file, run, url};
+use crate::stage::{On, Stage, answer, bare, file, run, silent, url};
 
 const SECRET: &str = "hunter2-canary";
 
@@ -44,17 +44,14 @@ fn when_the_password_is_among_the_arguments_it_is_refused_and_not_repeated() {
 
 #[test]
 fn when_no_broker_answers_it_says_so_without_the_password() {
-    // Bound by a socket that does not listen, so that nobody else does.
-    let silent = tokio::net::TcpSocket::new_v4().unwrap();
-    silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let port = silent.local_addr().unwrap().port();
+    let (kept, port) = silent();
     let mut command = bare(&["errors", "list"]);
     command.env(
         "LONGHAUL_AMQP_URL",
         format!("amqp://ops:{SECRET}@127.0.0.1:{port}"),
     );
     let answer = answer(command);
-    drop(silent);
+    drop(kept);
     answer.says(1, &["127.0.0.1", "check the broker and the network"]);
     silent_about_secrets(&answer);
 }

@@ -68,6 +68,14 @@ pub(crate) fn emulator() -> String {
         .expect("set LONGHAUL_SQS_ENDPOINT and what belongs to it, or run ./test")
 }
 
+/// A port at which nobody answers, as long as the socket is kept: bound by one that does not listen, so that nobody else does.
+pub(crate) fn silent() -> (tokio::net::TcpSocket, u16) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
 /// A transport on the broker.
 pub(crate) async fn rabbit() -> RabbitMq {
     RabbitMq::connect(&url()).await.unwrap()
